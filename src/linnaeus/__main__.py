@@ -1,0 +1,5 @@
+"""Let `python -m linnaeus` be the command."""
+
+from linnaeus.cli import main
+
+main()

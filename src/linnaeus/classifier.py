@@ -1,0 +1,241 @@
+"""Classifier: what was learned, and how to ask it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn import functional
+
+from linnaeus.data.decode import middle, picture_to_stored
+from linnaeus.errors import ModelError, RunError
+from linnaeus.learn.engine import Engine
+from linnaeus.learn.infer import infer
+from linnaeus.nn import own_code, zoo
+from linnaeus.records import Preprocessing
+from linnaeus.run import write_text
+
+FORMAT = 1
+WEIGHTS, CONFIG, CODE = "model.safetensors", "config.json", "network.py"
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A network with everything that its answers depend on.
+
+    Attributes:
+        network: Gives logits [N, K] for normalised pictures [N, C, H, W].
+        architecture: The network's name, as `linnaeus models` knows it.
+        classes: K names, in the order of the network's outputs.
+        preprocessing: How a picture becomes the network's input.
+        temperature: Divides the logits; fitted on validation pictures.
+        options: Keyword arguments the network was made with.
+        about: Data fingerprint, versions, seed, scores ...: whatever describes the training.
+
+    Example:
+        >>> classifier = linnaeus.load("runs/flowers")
+        >>> classifier.predict(["photo.jpg"])
+        array(['roses'], dtype='<U5')
+    """
+
+    network: nn.Module
+    architecture: str
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    temperature: float = 1.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """Class names in the order of the columns of `predict_proba`, as scikit-learn calls them."""
+        return np.array(self.classes)
+
+    def predict(self, pictures: Any) -> np.ndarray:
+        """Name the most probable class of each picture.
+
+        Args:
+            pictures: One or many of: path, bytes of a file, PIL picture, array [H, W], [H, W, C]; or an array [N, H, W, C].
+
+        Returns:
+            Names, [N].
+
+        Raises:
+            PictureError: A picture cannot be read; none is ever left out.
+        """
+        return self.classes_[self.predict_proba(pictures).argmax(axis=1)]
+
+    def predict_proba(self, pictures: Any) -> np.ndarray:
+        """Give the calibrated probability of each class for each picture.
+
+        Args:
+            pictures: As for `predict`.
+
+        Returns:
+            float64 [N, K]; rows sum to 1.
+        """
+        with ThreadPoolExecutor() as pool:
+            rows = [self._probabilities(chunk, pool) for chunk in _chunks(_many(pictures), 32)]
+        return np.concatenate(rows) if rows else np.zeros((0, len(self.classes)))
+
+    def log_probabilities(self, blocks: Iterable[np.ndarray], engine: Engine | None = None) -> np.ndarray:
+        """Compute calibrated log-probabilities of pictures that are already at the network's size.
+
+        Args:
+            blocks: Each uint8 [n, size_px, size_px, C].
+            engine: Another machine or precision than the default: fp32, so that a model answers alike everywhere.
+
+        Returns:
+            float64 [N, K].
+        """
+        answers = infer(self.network, blocks, self.preprocessing, engine or Engine())
+        parts = [functional.log_softmax(logits.double() / self.temperature, dim=1) for logits in answers]
+        return torch.cat(parts).numpy() if parts else np.zeros((0, len(self.classes)))
+
+    def save(self, folder: Path) -> None:
+        """Write the model folder: tensors as safetensors, everything else as JSON, in timm's and the hub's schema."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {name: value.detach().cpu().contiguous() for name, value in self.network.state_dict().items()}
+        unfinished = folder / f".{WEIGHTS}.{os.getpid()}.part"
+        save_file(tensors, unfinished, {"format": "pt"})
+        os.replace(unfinished, folder / WEIGHTS)
+        if own_code.is_own_code(self.architecture):
+            code = Path(self.architecture.rpartition(":")[0]).read_text(encoding="utf-8")
+            write_text(folder / CODE, code)
+            own_code.trust(folder / CODE)
+        write_text(folder / CONFIG, json.dumps(self._config(), ensure_ascii=False, indent=1) + "\n")
+
+    @classmethod
+    def load(cls, folder: str | Path, *, trust_code: bool = False) -> Classifier:
+        """Read a model folder, or the model of a run.
+
+        Args:
+            folder: RUN, RUN/model, or any folder that `save` wrote.
+            trust_code: Run the network.py of a model folder that was not made on this machine.
+
+        Raises:
+            RunError: No model there.
+            ModelError: It was written by a newer version, is damaged, or holds code that is not trusted.
+        """
+        place = _model_folder(Path(folder))
+        config = json.loads((place / CONFIG).read_text(encoding="utf-8"))
+        ours = config.get("linnaeus")
+        if ours is None or ours["format"] > FORMAT:
+            raise ModelError(
+                f"{place / CONFIG} should be a model of Linnaeus, format {FORMAT}.",
+                got="another program's model" if ours is None else f"format {ours['format']}",
+                fix="train here" if ours is None else "install a newer linnaeus.",
+            )
+        preprocessing = Preprocessing(**{name: _tuples(value) for name, value in ours["preprocessing"].items()})
+        architecture = _architecture(config["architecture"], place, trust_code)
+        network = zoo.create(
+            architecture,
+            num_classes=config["num_classes"],
+            channels=preprocessing.channels,
+            size_px=preprocessing.size_px,
+            weights="none",
+            options=ours["options"],
+        )
+        _fill(network, place / WEIGHTS)
+        return cls(
+            network=network,
+            architecture=architecture,
+            classes=tuple(config["label_names"]),
+            preprocessing=preprocessing,
+            temperature=ours["temperature"],
+            options=ours["options"],
+            about=ours["about"],
+        )
+
+    def _probabilities(self, pictures: list[Any], pool: ThreadPoolExecutor) -> np.ndarray:
+        size_px = self.preprocessing.size_px
+        stored = pool.map(lambda one: middle(picture_to_stored(one, self.preprocessing), size_px), pictures)
+        return np.exp(self.log_probabilities([np.stack(list(stored))]))
+
+    def _config(self) -> dict[str, Any]:
+        about = self.preprocessing
+        head_name = getattr(self.network, "pretrained_cfg", {}).get("classifier")
+        first_conv = getattr(self.network, "pretrained_cfg", {}).get("first_conv")
+        return {
+            "architecture": self.architecture
+            if own_code.is_own_code(self.architecture)
+            else zoo.resolve(self.architecture),
+            "num_classes": len(self.classes),
+            "num_features": getattr(self.network, "num_features", None),
+            "label_names": list(self.classes),
+            "model_args": {**self.options, **({"in_chans": 1} if about.channels == 1 else {})},
+            "pretrained_cfg": {
+                "input_size": [about.channels, about.size_px, about.size_px],
+                "fixed_input_size": False,
+                "interpolation": about.interpolation,
+                "crop_pct": about.size_px / about.resize_px,
+                "crop_mode": {"crop": "center", "squash": "squash", "pad": "border"}[about.resize],
+                "mean": list(about.mean),
+                "std": list(about.std),
+                "num_classes": len(self.classes),
+                "classifier": head_name,
+                "first_conv": first_conv,
+            },
+            "linnaeus": {
+                "format": FORMAT,
+                "preprocessing": asdict(about),
+                "temperature": self.temperature,
+                "options": dict(self.options),
+                "about": dict(self.about),
+            },
+        }
+
+
+def _many(pictures: Any) -> Iterator[Any]:
+    """Take one picture or many apart into single ones."""
+    single = isinstance(pictures, str | bytes | os.PathLike) or not isinstance(pictures, Iterable)
+    if single or (isinstance(pictures, np.ndarray) and pictures.ndim < 4):
+        return iter([pictures])
+    return iter(pictures)
+
+
+def _chunks(items: Iterator[Any], size: int) -> Iterator[list[Any]]:
+    while chunk := list(islice(items, size)):
+        yield chunk
+
+
+def _model_folder(folder: Path) -> Path:
+    for place in (folder / "model", folder):
+        if (place / CONFIG).is_file() and (place / WEIGHTS).is_file():
+            return place
+    got = "no such folder" if not folder.is_dir() else f"a folder without {CONFIG} and {WEIGHTS}"
+    raise RunError(f"{folder} should be a run or a model folder.", got=got, fix="make one: linnaeus train SOURCE")
+
+
+def _architecture(name: str, place: Path, trust_code: bool) -> str:
+    """Find the network's code: by name, or the network.py beside the model when it is trusted."""
+    if ".py:" not in name:
+        return name
+    code = place / CODE
+    if not trust_code and not own_code.is_trusted(code):
+        raise ModelError(
+            f"{code} holds the network's own code, which was not made on this machine.",
+            fix="read it; if you trust it, pass --trust-code (trust_code=True in Python).",
+        )
+    return f"{code}:{name.rpartition(':')[2]}"
+
+
+def _fill(network: nn.Module, weights: Path) -> None:
+    try:
+        network.load_state_dict(load_file(weights))
+    except Exception as error:
+        raise ModelError(f"{weights} should hold the network's tensors.", got=str(error)[:300]) from None
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

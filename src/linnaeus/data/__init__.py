@@ -1,0 +1,1 @@
+"""Pictures in: sources, decoding, the pixel cache, batches. Knows nothing of networks."""

@@ -1,0 +1,100 @@
+"""Batches of training pictures: which, in which order, changed how. A pure function of seed and step."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from linnaeus.config import AugmentSettings
+from linnaeus.data.augment import draw, on_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Pictures(Protocol):
+    """Stored pictures by row number: uint8 [h, w, C]."""
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        """Return one picture."""
+        ...
+
+
+@dataclass(frozen=True)
+class BytesBatch:
+    """One batch before normalisation.
+
+    Attributes:
+        pictures: uint8 [N, S, S, C].
+        labels: int64 [N].
+        seed: From which later randomness (mixup) is drawn.
+    """
+
+    pictures: np.ndarray
+    labels: np.ndarray
+    seed: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Everything that determines the batches of a training.
+
+    No state: batch number s is the same whether the run came there in one go or was resumed, because every random
+    number comes from (seed, epoch, batch). Batches are made ahead of time by threads (decoding is done, and
+    OpenCV and numpy leave the interpreter's lock), so that no step waits.
+
+    Attributes:
+        pictures: Stored pictures by row number.
+        rows: Row numbers of the training pictures.
+        labels: Class number of every row of `pictures`.
+        settings: Augmentation.
+        size_px: Height and width of the network's input.
+        batch_size: Pictures per step.
+        seed: Of the run.
+    """
+
+    pictures: Pictures
+    rows: np.ndarray
+    labels: np.ndarray
+    settings: AugmentSettings
+    size_px: int
+    batch_size: int
+    seed: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of batches of one pass over the pictures."""
+        return max(1, math.ceil(len(self.rows) / self.batch_size))
+
+    def batches(self, first: int, stop: int, *, ahead: int = 3, threads: int = 1) -> Iterator[BytesBatch]:
+        """Yield batches number `first` up to and without `stop`, made by threads at most `ahead` of time."""
+        with ThreadPoolExecutor(threads, thread_name_prefix="batches") as pool:
+            waiting: deque[Future[BytesBatch]] = deque()
+            orders: dict[int, list[np.ndarray]] = {}
+            for number in range(first, stop):
+                epoch, place = divmod(number, self.steps_per_epoch)
+                if epoch not in orders:
+                    orders = {epoch: self.order(epoch)}
+                waiting.append(pool.submit(self._make, orders[epoch][place], epoch, place))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+    def order(self, epoch: int) -> list[np.ndarray]:
+        """Deal the rows into the batches of an epoch, of sizes that differ by one at most (BatchNorm dislikes a rest of one)."""
+        shuffled = np.random.default_rng((self.seed, epoch)).permutation(self.rows)
+        return np.array_split(shuffled, self.steps_per_epoch)
+
+    def _make(self, rows: np.ndarray, epoch: int, place: int) -> BytesBatch:
+        stored: Sequence[np.ndarray] = [self.pictures[int(row)] for row in rows]
+        seed = (self.seed, epoch, place)
+        sizes = np.array([picture.shape[:2] for picture in stored])
+        changes = draw(self.settings, sizes, self.size_px, np.random.default_rng((*seed, 1)), rows, epoch)
+        return BytesBatch(on_bytes(stored, changes), self.labels[rows], seed)

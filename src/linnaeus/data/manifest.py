@@ -1,0 +1,239 @@
+"""A table that names pictures and their labels: CSV, TSV or Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from linnaeus.data.classes import class_findings, order_classes, split_label
+from linnaeus.data.filenames import SPLIT_WORDS, split_of
+from linnaeus.errors import SourceError
+from linnaeus.records import Dataset, Example, Finding, Place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+TABLE_EXTENSIONS = (".csv", ".tsv", ".parquet", ".pq")
+
+COLUMNS = {
+    "path": ("path", "file", "filename", "file_name", "image", "image_path", "filepath"),
+    "label": ("label", "class", "category", "target"),
+    "split": ("split",),
+    "group": ("group",),
+}
+"""What each column may be called, in any case; the first name that the table has is taken."""
+
+_DELIMITERS = {".tsv": "\t", ".csv": ",;\t"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One row; `number` counts as a spreadsheet does, the header being row 1. `trouble`: why it cannot be used."""
+
+    number: int
+    path: str = ""
+    label: str = ""
+    split: str = ""
+    group: str = ""
+    trouble: str = ""
+
+
+def list_manifest(path: Path, *, name: str, source: str) -> Dataset:
+    """List the pictures that a table names.
+
+    Columns: path (or file, filename, file_name, image, image_path, filepath) and label (or class, category, target),
+    optionally split and group; others are ignored. CSV is UTF-8, with commas, semicolons or tabs. Paths are relative
+    to the table's folder, or absolute. Several labels of one picture are joined by "|". An example's id is its path
+    as written; classes are ordered as in `order_classes`.
+
+    Raises:
+        SourceError: The table cannot be read, lacks a column, names no picture that exists, or has an odd split word.
+    """
+    rows = list(_read_parquet(path, source) if path.suffix.lower() in (".parquet", ".pq") else _read_text(path, source))
+    usable, findings = _sort_rows(rows, os.path.dirname(os.path.abspath(path)))
+    _check_splits((row for row, _ in usable), source)
+    examples = sorted(
+        (Example(row.path, Place(place), row.label, split_of(row.split) or "", row.group) for row, place in usable),
+        key=lambda example: example.id,
+    )
+    if not examples:
+        raise SourceError(
+            f"{source} should name pictures that exist, relative to its own folder.",
+            got=f"{len(rows)} rows; " + (findings[0].evidence if findings else "no picture in any of them"),
+            fix="check the column of paths, or move the table beside the pictures.",
+        )
+    counts = Counter(part for example in examples for part in split_label(example.label))
+    classes = order_classes(part for row in rows for part in split_label(row.label))
+    return Dataset(
+        name=name,
+        source=source,
+        examples=tuple(examples),
+        classes=classes,
+        findings=(*findings, *class_findings({label: counts[label] for label in classes})),
+        multilabel=any("|" in example.label for example in examples),
+    )
+
+
+def is_manifest(path: Path) -> bool:
+    """Tell whether a file is a table with columns for path and label."""
+    try:
+        if path.suffix.lower() in (".parquet", ".pq"):
+            import pyarrow.parquet as pq
+
+            return _find_columns(pq.read_schema(path).names) is not None
+        return path.suffix.lower() in _DELIMITERS and _sniff(_decode(path, str(path)), path) is not None
+    except (SourceError, OSError, ValueError):
+        return False
+
+
+def _sort_rows(rows: Sequence[_Row], folder: str) -> tuple[list[tuple[_Row, str]], list[Finding]]:
+    """Separate rows that can be used, with their files, from those that cannot, with the reason."""
+    aside: list[tuple[str, _Row, str]] = []
+    same_file = defaultdict[str, list[_Row]](list)
+    for row in rows:
+        place = _locate(row.path, folder)
+        if row.trouble:
+            aside.append(("bad row", row, row.trouble))
+        elif not os.path.isfile(place):
+            aside.append(("missing", row, "the file does not exist"))
+        elif not split_label(row.label):
+            aside.append(("no label", row, "the label is empty"))
+        else:
+            same_file[place].append(row)
+    usable = []
+    for place, group in same_file.items():
+        first, *later = group
+        if len({frozenset(split_label(row.label)) for row in group}) > 1:
+            evidence = "the same file as " + ", ".join(f"{row.label!r} in row {row.number}" for row in group)
+            aside += [("conflict", row, evidence) for row in group]
+        else:
+            usable.append((first, place))
+            aside += [("repeated row", row, _repeats(row, first)) for row in later]
+    return usable, _set_aside(aside, taken={row.path for row, _ in usable})
+
+
+def _repeats(row: _Row, first: _Row) -> str:
+    differs = [name for name in ("split", "group") if getattr(row, name) != getattr(first, name)]
+    return f"the same file and label as row {first.number}" + (
+        f", with another {' and '.join(differs)}" if differs else ""
+    )
+
+
+def _set_aside(aside: Iterable[tuple[str, _Row, str]], taken: set[str]) -> list[Finding]:
+    """Make a finding of each row; its id is the path as written, with the row number where that is taken."""
+    findings = []
+    for kind, row, evidence in sorted(aside, key=lambda item: item[1].number):
+        id = f"{row.path} (row {row.number})" if row.path in taken else row.path
+        taken.add(id)
+        findings.append(Finding(kind, (id,), f"row {row.number}: {evidence}", "set aside"))
+    return findings
+
+
+def _locate(written: str, folder: str) -> str:
+    place = os.path.normpath(os.path.join(folder, written))
+    if "\\" in written and os.sep != "\\" and not os.path.exists(place):
+        return os.path.normpath(os.path.join(folder, written.replace("\\", "/")))
+    return place
+
+
+def _check_splits(rows: Iterable[_Row], source: str) -> None:
+    for row in rows:
+        if row.split.strip() and split_of(row.split) is None:
+            raise SourceError(
+                f"{source}, row {row.number}: split should be one of {', '.join(SPLIT_WORDS)}, or empty.",
+                got=repr(row.split),
+                fix="correct the word, or leave the cell empty to let Linnaeus split.",
+            )
+
+
+def _read_text(path: Path, source: str) -> Iterator[_Row]:
+    text = _decode(path, source)
+    delimiter = _sniff(text, path)
+    if delimiter is None:
+        raise _lacks_columns(source, text.partition("\n")[0].strip()[:200])
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    try:
+        header = next(reader)
+        columns = _find_columns(header)
+        assert columns is not None
+        for number, cells in enumerate(reader, start=2):
+            if cells:
+                yield _row_of_cells(number, cells, columns, len(header))
+    except csv.Error as error:
+        raise SourceError(f"{source} should be a table.", got=f"{error} near line {reader.line_num}") from None
+
+
+def _row_of_cells(number: int, cells: list[str], columns: dict[str, int], width: int) -> _Row:
+    if len(cells) <= max(columns["path"], columns["label"]):
+        return _Row(number, ",".join(cells), trouble=f"{len(cells)} cells where the header has {width}")
+    values = {name: cells[column] if column < len(cells) else "" for name, column in columns.items()}
+    trouble = "" if values["path"] else "the path is empty"
+    if any(cells[width:]):
+        trouble = f"{len(cells)} cells where the header has {width}; quote what holds a delimiter"
+    return _Row(number, **values, trouble=trouble)
+
+
+def _decode(path: Path, source: str) -> str:
+    data = path.read_bytes()
+    wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    try:
+        return data.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise SourceError(
+            f"{source} should be UTF-8 text.", got=f"an odd byte in line {line}", fix="save it as UTF-8 (CSV UTF-8)."
+        ) from None
+
+
+def _sniff(text: str, path: Path) -> str | None:
+    """Find the delimiter with which the first line has the columns that are needed."""
+    for delimiter in _DELIMITERS[path.suffix.lower()]:
+        header = next(csv.reader(io.StringIO(text[:65536], newline=""), delimiter=delimiter, skipinitialspace=True), [])
+        if _find_columns(header) is not None:
+            return delimiter
+    return None
+
+
+def _find_columns(header: Sequence[str]) -> dict[str, int] | None:
+    """Map path, label, split and group to column numbers; None if there is no path or no label."""
+    names = [name.strip().lower() for name in header]
+    found = {}
+    for column, aliases in COLUMNS.items():
+        present = [names.index(alias) for alias in aliases if alias in names]
+        if present:
+            found[column] = present[0]
+    return found if "path" in found and "label" in found else None
+
+
+def _read_parquet(path: Path, source: str) -> Iterator[_Row]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.ParquetFile(path)
+        header = table.schema_arrow.names
+        columns = _find_columns(header)
+        if columns is None:
+            raise _lacks_columns(source, ", ".join(header)[:200])
+        number = 1
+        for batch in table.iter_batches(columns=[header[column] for column in columns.values()]):
+            values = {name: batch.column(header[column]).to_pylist() for name, column in columns.items()}
+            for cells in zip(*values.values(), strict=True):
+                number += 1
+                texts = {name: "" if cell is None else str(cell) for name, cell in zip(values, cells, strict=True)}
+                yield _Row(number, **texts, trouble="" if texts["path"] else "the path is empty")
+    except pa.ArrowException as error:
+        raise SourceError(f"{source} should be a Parquet file.", got=str(error)) from None
+
+
+def _lacks_columns(source: str, header: str) -> SourceError:
+    return SourceError(
+        f"{source} should have columns path and label in its first line.",
+        got=header or "an empty file",
+        fix=f"rename them: path may be {', '.join(COLUMNS['path'])}; label may be {', '.join(COLUMNS['label'])}.",
+    )

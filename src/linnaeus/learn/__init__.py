@@ -1,0 +1,1 @@
+"""Learning: the machine, the loop, optimizers, objectives, checkpoints."""

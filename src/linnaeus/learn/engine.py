@@ -1,0 +1,102 @@
+"""The only file that knows the hardware layer (Accelerate): device, precision, backward."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What there is to compute with.
+
+    Attributes:
+        device: "cuda", "mps" or "cpu".
+        name: As the maker calls it.
+        cores: Processor cores that this process may use.
+        memory_gb: Main memory.
+        bf16: The device computes in bfloat16 natively.
+    """
+
+    device: str
+    name: str
+    cores: int
+    memory_gb: float
+    bf16: bool
+
+    @classmethod
+    def here(cls) -> Machine:
+        """Look at this machine."""
+        cores = cores_here()
+        memory = _memory_gb()
+        if torch.cuda.is_available():
+            return cls("cuda", torch.cuda.get_device_name(), cores, memory, torch.cuda.is_bf16_supported())
+        if torch.backends.mps.is_available():
+            return cls("mps", "Apple GPU", cores, memory, False)
+        return cls("cpu", _processor_name(), cores, memory, _cpu_has_bf16())
+
+
+class Engine:
+    """Run networks on this machine.
+
+    Args:
+        precision: "fp32" or "bf16".
+        seed: Start of every random number drawn by the network (dropout).
+    """
+
+    def __init__(self, precision: str = "fp32", seed: int = 0) -> None:
+        from accelerate import Accelerator
+
+        # Accelerate holds one precision per process; ours is chosen per engine, so autocast is our own.
+        self._accelerator = Accelerator()
+        self.device: torch.device = self._accelerator.device
+        self.precision, self._seed = precision, seed
+        self.cores = cores_here()
+
+    def place(self, network: nn.Module) -> nn.Module:
+        """Move a network to the device, in channels-last memory."""
+        return network.to(self.device).to(memory_format=torch.channels_last)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Compute in the engine's precision inside the block."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient of the loss to the parameters."""
+        self._accelerator.backward(loss)
+
+    def reseed(self, step: int) -> None:
+        """Make the randomness of a step depend on the seed and its number only, so that a resumed run is equal."""
+        torch.manual_seed(self._seed * 1_000_003 + step)
+
+
+def cores_here() -> int:
+    """Count the processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _cpu_has_bf16() -> bool:
+    cpu = torch.cpu
+    return any(getattr(cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+
+
+def _processor_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        import platform
+
+        return platform.processor() or platform.machine()
+
+
+def _memory_gb() -> float:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
+    except (ValueError, OSError, AttributeError):
+        return 0.0

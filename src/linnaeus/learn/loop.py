@@ -1,0 +1,92 @@
+"""The training loop: a generator that yields after each optimizer step. Everything else is the caller's `for`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from linnaeus.errors import NonFiniteError
+from linnaeus.learn.engine import Engine
+from linnaeus.learn.objectives import Batch, Objective
+from linnaeus.learn.optim import Schedule, set_rate
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one step did. Tensors stay on the device: read them when you need them.
+
+    Attributes:
+        number: Of the step just done, from 0.
+        loss: Mean over the batch, a tensor without gradient.
+        right: Number of pictures classified rightly, a tensor.
+        n: Pictures in the batch.
+        factor: Learning rate as a share of its peak.
+    """
+
+    number: int
+    loss: Tensor
+    right: Tensor
+    n: int
+    factor: float
+
+
+def train(
+    network: nn.Module,
+    batches: Iterable[Batch],
+    objective: Objective,
+    optimizer: Optimizer,
+    schedule: Schedule,
+    engine: Engine,
+    *,
+    first: int = 0,
+    clip_norm: float | None = None,
+) -> Iterator[Step]:
+    """Train, one step per batch.
+
+    Args:
+        network: On the engine's device, in training mode.
+        batches: On the engine's device.
+        objective: What is made small.
+        optimizer: Over the network's trainable parameters.
+        schedule: Factor on the learning rate by step.
+        engine: The machine.
+        first: Number of the first step; above 0 when a run is resumed.
+        clip_norm: Largest norm of the gradient.
+    """
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    for number, batch in enumerate(batches, first):
+        engine.reseed(number)
+        factor = schedule(number)
+        set_rate(optimizer, factor)
+        with engine.autocast():
+            outcome = objective(network, batch)
+        engine.backward(outcome.loss)
+        if clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(trained, clip_norm)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        yield Step(number, outcome.loss.detach(), outcome.right, outcome.n, factor)
+
+
+def check_finite(step: Step, network: nn.Module, optimizer: Optimizer) -> None:
+    """Stop at NaN or infinity, and name the likeliest cause.
+
+    Raises:
+        NonFiniteError: The loss, or a weight, is not finite.
+    """
+    if torch.isfinite(step.loss):
+        return
+    broken = [name for name, value in network.state_dict().items() if not torch.isfinite(value.float()).all()]
+    rate = max(group["lr"] for group in optimizer.param_groups)
+    raise NonFiniteError(
+        f"the loss should stay finite; it became {step.loss.item()} in step {step.number}.",
+        got=f"first weights that are not finite: {broken[0]}"
+        if broken
+        else "all weights finite: the loss itself overflowed",
+        fix=f"a lower learning rate (it was {rate:.3g}: --set optim.lr={rate / 10:.2g}), --set optim.clip_norm=1, "
+        "or --set train.precision=fp32.",
+    )

@@ -1,0 +1,174 @@
+"""Optimizers, and the course of the learning rate as a value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from linnaeus.config import OptimSettings
+
+Schedule = Callable[[int], float]
+"""Step number -> factor on the peak learning rate."""
+
+
+class Muon(Optimizer):
+    """Nesterov momentum; the update of each filter bank is orthogonalised.
+
+    Filters [out, in, h, w] are treated as matrices [out, in * h * w] and held at norm sqrt(out), which takes the place
+    of weight decay. Everything else is trained by plain Nesterov SGD, as the head, norms and biases should be.
+
+    Args:
+        groups: Parameter groups; those with "filters": True are orthogonalised.
+        lr: Learning rate.
+        momentum: Nesterov momentum.
+        weight_decay: Of the other parameters, as L2 in the gradient.
+
+    Source:
+        K. Jordan et al. (2024), https://kellerjordan.github.io/posts/muon; the form for filters is that of
+        airbench94_muon. Deviation: computed in the gradient's precision.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], lr: float, momentum: float = 0.6, weight_decay: float = 0) -> None:
+        super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "filters": False})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Move every parameter along its momentum."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._move(parameter, parameter.grad, group)
+
+    def _move(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        if group["weight_decay"] and not group["filters"]:
+            gradient = gradient.add(parameter, alpha=group["weight_decay"])
+        state, momentum = self.state[parameter], group["momentum"]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(gradient)
+        buffer = state["momentum_buffer"].mul_(momentum).add_(gradient)
+        update = gradient.add(buffer, alpha=momentum)
+        if group["filters"]:
+            parameter.mul_(len(parameter) ** 0.5 / parameter.norm().clamp_min(1e-7))
+            update = orthogonalise(update.reshape(len(update), -1)).view_as(update)
+        parameter.add_(update, alpha=-group["lr"])
+
+
+def orthogonalise(matrix: Tensor, steps: int = 3, eps: float = 1e-7) -> Tensor:
+    """Approximate U V' of the singular value decomposition U S V' by Newton and Schulz's quintic iteration.
+
+    Args:
+        matrix: [R, C].
+        steps: Iterations; three leave singular values between about 0.5 and 1.5.
+        eps: Guards against a zero matrix.
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = matrix / (matrix.norm() + eps)
+    transposed = x.shape[0] > x.shape[1]
+    x = x.T if transposed else x
+    for _ in range(steps):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return (x.T if transposed else x).to(matrix.dtype)
+
+
+def make_optimizer(
+    network: nn.Module, settings: OptimSettings, no_decay: set[str], scales: Mapping[str, float]
+) -> Optimizer:
+    """Make the optimizer over the trainable parameters, in groups of equal rate and decay.
+
+    Args:
+        network: Parameters with requires_grad are trained.
+        settings: name, lr and weight_decay are decided.
+        no_decay: Names of parameters without weight decay.
+        scales: Factor on the learning rate by parameter name; 1 where missing.
+    """
+    assert settings.name is not None
+    assert settings.lr is not None
+    lr, decay, momentum = settings.lr, settings.weight_decay or 0.0, settings.momentum
+    groups: dict[tuple[float, bool, bool], list[Tensor]] = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            filters = settings.name == "muon" and parameter.ndim == 4
+            groups.setdefault((scales.get(name, 1.0), name not in no_decay, filters), []).append(parameter)
+    described: list[dict[str, Any]] = []
+    for (scale, decays, filters), parameters in groups.items():
+        rate = lr * scale * (settings.sgd_share if settings.name == "muon" and not filters else 1)
+        described.append({"params": parameters, "lr": rate, "peak_lr": rate, "weight_decay": decay * decays})
+        if settings.name == "muon":
+            described[-1]["filters"] = filters
+    match settings.name:
+        case "adam":
+            return Adam(described, lr, betas=(momentum, 0.999), eps=settings.eps, fused=True)
+        case "adamw":
+            return AdamW(described, lr, betas=(momentum, 0.999), eps=settings.eps, fused=True)
+        case "sgd":
+            return SGD(described, lr, momentum=momentum, nesterov=momentum > 0, fused=True)
+        case "muon":
+            return Muon(described, lr, momentum=momentum)
+
+
+def make_schedule(settings: OptimSettings, steps: int, steps_per_epoch: int) -> Schedule:
+    """Make the course of the learning rate over a run of so many steps."""
+    warm = round(settings.warmup * steps)
+
+    def course(step: int) -> float:
+        if step < warm:
+            return (step + 1) / warm
+        progress = (step - warm) / max(1, steps - warm)
+        match settings.schedule:
+            case "step":
+                return settings.gamma ** (step // (settings.step_epochs * steps_per_epoch))
+            case "cosine":
+                return 0.5 * (1 + math.cos(math.pi * progress))
+            case "linear":
+                return max(0.0, 1 - progress)
+            case "one-cycle":
+                return _one_cycle(step / max(1, steps))
+            case _:
+                return 1.0
+
+    return course
+
+
+def _one_cycle(progress: float, top: float = 0.25, start: float = 1 / 25, end: float = 1e-5) -> float:
+    """Rise from `start` to 1 until `top` of the run, fall to `end`; both along a cosine (Smith & Topin 2018, fastai's form)."""
+
+    def between(a: float, b: float, share: float) -> float:
+        return b + (a - b) * 0.5 * (1 + math.cos(math.pi * share))
+
+    return between(start, 1, progress / top) if progress < top else between(1, end, (progress - top) / (1 - top))
+
+
+def set_rate(optimizer: Optimizer, factor: float) -> None:
+    """Set every group's learning rate to its own peak times the factor."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak_lr"] * factor
+
+
+class Average:
+    """Exponential moving average of a network's weights and statistics.
+
+    Args:
+        network: What is averaged.
+        decay: Of the average; early on it is smaller, so that the random start is soon forgotten.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.decay, self.updates = decay, 0
+        self.values = {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Take in the network's present weights."""
+        self.updates += 1
+        weight = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for name, value in network.state_dict().items():
+            if value.dtype.is_floating_point:
+                self.values[name].lerp_(value, weight)
+            else:
+                self.values[name].copy_(value)

@@ -1,0 +1,155 @@
+"""A network of our own for small pictures (16 to 64 pixels): whitening stem, three blocks, fast to train from nothing.
+
+Source:
+    The parts and most constants are those of K. Jordan's airbench (2024, arXiv:2404.00498) after tysam-code's
+    hlb-CIFAR10. Deviations: adaptive pooling at the end, so that any input size works; the whitening stem takes
+    its statistics through `init_from`; GELU and BatchNorm are PyTorch's.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import torch
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class _Norm(nn.BatchNorm2d):
+    """BatchNorm with a bias and no scale: the next filters scale anyway."""
+
+    def __init__(self, channels: int, momentum: float) -> None:
+        super().__init__(channels, eps=1e-5, momentum=momentum)
+        nn.init.ones_(self.weight)
+        self.weight.requires_grad = False
+
+
+class _Block(nn.Module):
+    """Convolution, pooling, convolution; each with norm and GELU."""
+
+    def __init__(self, channels_in: int, channels: int, norm_momentum: float) -> None:
+        super().__init__()
+        self.conv1 = _identity_conv(channels_in, channels)
+        self.norm1 = _Norm(channels, norm_momentum)
+        self.conv2 = _identity_conv(channels, channels)
+        self.norm2 = _Norm(channels, norm_momentum)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [N, C, H, W] to [N, channels, H/2, W/2]."""
+        x = functional.gelu(self.norm1(functional.max_pool2d(self.conv1(x), 2)))
+        return functional.gelu(self.norm2(self.conv2(x)))
+
+
+class _Head(nn.Linear):
+    """Linear layer whose output is scaled down, so that a high learning rate starts calmly."""
+
+    scale = 1 / 9
+
+    def __init__(self, features: int, num_classes: int) -> None:
+        super().__init__(features, num_classes, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [N, features] to logits [N, K]."""
+        return super().forward(x) * self.scale
+
+
+class SmallNet(nn.Module):
+    """Classify small pictures: fixed whitening stem, three blocks, a linear head on the strongest responses.
+
+    Args:
+        num_classes: K.
+        in_chans: 3 or 1.
+        widths: Channels of the three blocks.
+        norm_momentum: Share of the newest batch in the running statistics; high, since trainings are short.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 10,
+        in_chans: int = 3,
+        widths: tuple[int, int, int] = (64, 256, 256),
+        norm_momentum: float = 0.4,
+    ) -> None:
+        super().__init__()
+        self.num_classes, self.num_features, self.head_hidden_size = num_classes, widths[-1], widths[-1]
+        stem = 2 * in_chans * 2 * 2
+        self.stem = nn.Conv2d(in_chans, stem, kernel_size=2, bias=True)
+        self.stem.weight.requires_grad = False
+        sizes = (stem, *widths)
+        self.blocks = nn.Sequential(*(_Block(a, b, norm_momentum) for a, b in itertools.pairwise(sizes)))
+        self.head = _Head(widths[-1], num_classes)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Map pictures [N, C, H, W] to responses [N, widths[-1], h, w]."""
+        return self.blocks(functional.gelu(self.stem(x)))
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Map responses to logits [N, K], or to their maxima [N, widths[-1]]."""
+        x = functional.adaptive_max_pool2d(x, 1).flatten(1)
+        return x if pre_logits else self.head(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map pictures [N, C, H, W] to logits [N, K]."""
+        return self.forward_head(self.forward_features(x))
+
+    def get_classifier(self) -> nn.Module:
+        """Return the head."""
+        return self.head
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """Give the network a new head."""
+        self.num_classes = num_classes
+        self.head = _Head(self.num_features, num_classes)
+
+    @torch.no_grad()
+    def init_from(self, pictures: Tensor) -> None:
+        """Set the stem to the whitening of 2x2 patches of some training pictures, positive and negated.
+
+        Args:
+            pictures: Normalised, [N, C, H, W]; a few thousand suffice.
+        """
+        C, size = pictures.shape[1], self.stem.kernel_size[0]
+        patches = functional.unfold(pictures.float(), size).transpose(1, 2).reshape(-1, C * size * size)
+        values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
+        filters = (vectors / torch.sqrt(values.clamp_min(0) + 5e-4)).T.reshape(-1, C, size, size).flip(0)
+        self.stem.weight.copy_(torch.cat([filters, -filters]))
+        assert self.stem.bias is not None
+        nn.init.zeros_(self.stem.bias)
+
+
+def _identity_conv(channels_in: int, channels: int) -> nn.Conv2d:
+    """Make a 3x3 convolution whose first filters pass their channel on (Dirac), the others as PyTorch draws them."""
+    conv = nn.Conv2d(channels_in, channels, kernel_size=3, padding="same", bias=False)
+    nn.init.dirac_(conv.weight[: min(channels_in, channels)])
+    return conv
+
+
+def _cfg() -> dict[str, object]:
+    return {
+        "url": "",
+        "num_classes": 10,
+        "input_size": (3, 32, 32),
+        "mean": (0.4914, 0.4822, 0.4465),
+        "std": (0.2470, 0.2435, 0.2616),
+        "interpolation": "bilinear",
+        "crop_pct": 1.0,
+        "classifier": "head",
+        "first_conv": "stem",
+    }
+
+
+default_cfgs = generate_default_cfgs({"small_64": _cfg(), "small_32": _cfg()})
+
+
+@register_model
+def small_64(pretrained: bool = False, **options: Any) -> SmallNet:
+    """Make the network for small pictures: blocks of 64, 256 and 256 channels, 1.97 million parameters."""
+    return build_model_with_cfg(SmallNet, "small_64", pretrained, widths=(64, 256, 256), **options)
+
+
+@register_model
+def small_32(pretrained: bool = False, **options: Any) -> SmallNet:
+    """Make a slimmer network for few small pictures: blocks of 32, 64 and 128 channels."""
+    return build_model_with_cfg(SmallNet, "small_32", pretrained, widths=(32, 64, 128), **options)

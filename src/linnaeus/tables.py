@@ -1,0 +1,122 @@
+"""Tables on disk: CSV, Parquet and JSON lines, chosen by the file's ending, written row group by row group."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from linnaeus.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pyarrow as pa
+
+ENDINGS = (".csv", ".parquet", ".jsonl")
+
+
+class _Sink(Protocol):
+    def write(self, table: pa.Table) -> Any: ...
+    def close(self) -> None: ...
+
+
+class TableWriter:
+    """Write a table piece by piece; the file appears under its name only when it is whole.
+
+    Args:
+        path: Ends in .csv, .parquet or .jsonl.
+
+    Raises:
+        SettingsError: Another ending.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if path.suffix not in ENDINGS:
+            raise SettingsError(f"{path} should end in one of {', '.join(ENDINGS)}.", fix=f"{path.stem}.csv")
+        self.path = path
+        self._unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+        self._sink: _Sink | None = None
+
+    def write(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Append rows, given as equally long columns; every call has the same columns."""
+        import pyarrow as pa
+
+        table = pa.table(dict(columns))
+        if self._sink is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._sink = _open(self._unfinished, self.path.suffix, table.schema)
+        self._sink.write(table.cast(self._sink.schema) if hasattr(self._sink, "schema") else table)
+
+    def close(self) -> None:
+        """Finish the file and give it its name."""
+        if self._sink is not None:
+            self._sink.close()
+            os.replace(self._unfinished, self.path)
+
+    def __enter__(self) -> TableWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        elif self._sink is not None:
+            self._sink.close()
+            self._unfinished.unlink(missing_ok=True)
+
+
+class _JsonLines:
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w", encoding="utf-8")
+
+    def write(self, table: pa.Table) -> None:
+        import json
+
+        for row in table.to_pylist():
+            self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _open(path: Path, suffix: str, schema: pa.Schema) -> _Sink:
+    if suffix == ".parquet":
+        import pyarrow.parquet
+
+        return pyarrow.parquet.ParquetWriter(path, schema)
+    if suffix == ".csv":
+        import pyarrow.csv
+
+        return pyarrow.csv.CSVWriter(path, schema, write_options=pyarrow.csv.WriteOptions(quoting_style="needed"))
+    return _JsonLines(path)
+
+
+def write_table(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
+    """Write one whole table."""
+    with TableWriter(path) as writer:
+        writer.write(columns)
+
+
+def read_table(path: Path, text: Sequence[str] = ()) -> dict[str, Any]:
+    """Read a table written by `write_table`: column name -> numpy array, or list for the columns named in `text`."""
+    if path.suffix == ".parquet":
+        import pyarrow.parquet
+
+        table = pyarrow.parquet.read_table(path)
+    else:
+        import pyarrow as pa
+        import pyarrow.csv
+
+        kinds = dict.fromkeys(text, pa.string())
+        table = pyarrow.csv.read_csv(
+            path,
+            convert_options=pyarrow.csv.ConvertOptions(column_types=kinds, strings_can_be_null=False),
+            parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
+        )
+    return {
+        name: column.to_pylist() if name in text else column.to_numpy()
+        for name, column in zip(table.column_names, table.columns, strict=True)
+    }

@@ -1,0 +1,232 @@
+"""plan: decide from the data what the user left open, and say why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from linnaeus.config import Recipe, validate
+from linnaeus.learn.engine import Machine
+from linnaeus.nn import zoo
+from linnaeus.nn.own_code import is_own_code
+from linnaeus.records import Decision, Preprocessing
+
+SMALL_PX = 64
+"""Pictures up to this side are small: networks of our own learn them from nothing."""
+SMALL = ("small-64", "small-32")
+PHOTOS = "tf_efficientnet_lite0"
+MANY = 10_000
+"""From so many small training pictures on, the wider network pays."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the decisions rest on.
+
+    Attributes:
+        pictures: Number of pictures to be used, all parts.
+        train: About how many of them are for training.
+        classes: K.
+        side_px: Median of the short sides.
+        grey: No picture that was looked at has colour.
+    """
+
+    pictures: int
+    train: int
+    classes: int
+    side_px: int
+    grey: bool
+
+
+def plan(asked: Recipe, facts: Facts, machine: Machine) -> tuple[Recipe, list[Decision]]:
+    """Fill in every open setting of a recipe.
+
+    Args:
+        asked: What the user set; None is open.
+        facts: Of the data.
+        machine: What there is to compute with.
+
+    Returns:
+        The recipe with nothing left open, and what was decided, each with its reason.
+    """
+    choice = _Choices(asked)
+    _network(choice, facts)
+    _pictures(choice, facts)
+    _training(choice, facts, machine)
+    _optimizer(choice)
+    _augmentation(choice, facts)
+    return choice.recipe(), choice.decisions
+
+
+def preprocessing(used: Recipe) -> Preprocessing:
+    """Lay down how pictures become the network's input, from a recipe with nothing left open."""
+    data = used.data
+    assert data.size_px and data.resize and data.interpolation and data.channels and data.crop_fraction
+    assert used.model.name
+    native = _native(used.model.name)
+    mean, std = native.mean, native.std
+    if data.channels == 1:
+        mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
+    return Preprocessing(
+        size_px=data.size_px,
+        resize=data.resize,
+        resize_px=round(data.size_px / data.crop_fraction) if data.resize == "crop" else data.size_px,
+        interpolation=data.interpolation,
+        background=data.background,
+        channels=data.channels,
+        mean=mean,
+        std=std,
+        max_pixels=data.max_pixels,
+    )
+
+
+@dataclass(frozen=True)
+class _Native:
+    """What a network was made for: the size, the use of the picture, and the normalisation."""
+
+    size_px: int = 224
+    crop_fraction: float = 0.875
+    interpolation: str = "bicubic"
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+
+
+def _native(name: str) -> _Native:
+    """Ask timm's schema; own code has the usual values of ImageNet."""
+    if is_own_code(name):
+        return _Native()
+    cfg = zoo.published_cfg(name)
+    known = ("bilinear", "bicubic", "nearest")
+    return _Native(
+        size_px=cfg["input_size"][-1],
+        crop_fraction=cfg.get("crop_pct") or 1.0,
+        interpolation=cfg["interpolation"] if cfg.get("interpolation") in known else "bicubic",
+        mean=tuple(cfg["mean"]),
+        std=tuple(cfg["std"]),
+    )
+
+
+class _Choices:
+    """The settings so far, and a record of each that was decided."""
+
+    def __init__(self, asked: Recipe) -> None:
+        self.values: dict[str, Any] = asked.model_dump()
+        self.decisions: list[Decision] = []
+
+    def __getitem__(self, dotted: str) -> Any:
+        group, name = dotted.split(".")
+        return self.values[group][name]
+
+    def settle(self, dotted: str, value: Any, reason: str) -> None:
+        """Set what is open; what the user asked for stays."""
+        group, name = dotted.split(".")
+        if self.values[group][name] is None:
+            self.values[group][name] = value
+            self.decisions.append(Decision(dotted, value, reason))
+
+    def recipe(self) -> Recipe:
+        return validate(self.values)
+
+
+def _network(choice: _Choices, facts: Facts) -> None:
+    if facts.side_px > SMALL_PX:
+        choice.settle(
+            "model.name", PHOTOS, f"photographs (short side {facts.side_px} px): its ImageNet weights are on board"
+        )
+    elif facts.train >= MANY:
+        choice.settle(
+            "model.name",
+            "small-64",
+            f"small pictures ({facts.side_px} px) and many of them ({facts.train:,} to learn from)",
+        )
+    else:
+        choice.settle(
+            "model.name",
+            "small-32",
+            f"small pictures ({facts.side_px} px), {facts.train:,} to learn from: a slim network",
+        )
+    published = zoo.has_weights(choice["model.name"])
+    choice.settle(
+        "model.weights",
+        "default" if published else "none",
+        "published weights know what pictures look like" if published else "there are no published weights for it",
+    )
+
+
+def _pictures(choice: _Choices, facts: Facts) -> None:
+    name, fresh = choice["model.name"], choice["model.weights"] == "none"
+    native = _native(name)
+    if name in SMALL:
+        size = next((size for size in (16, 32, 64) if size >= facts.side_px), 64)
+        choice.settle("data.size_px", size, f"the pictures are about {facts.side_px} px")
+        choice.settle("data.resize", "squash", "small pictures are used whole")
+    choice.settle("data.size_px", native.size_px, f"what {name} was made for")
+    choice.settle("data.resize", "crop", "keeps shapes as they are")
+    choice.settle(
+        "data.crop_fraction", native.crop_fraction if choice["data.resize"] == "crop" else 1.0, f"as {name} is used"
+    )
+    choice.settle("data.interpolation", native.interpolation, f"as {name} is used")
+    grey = facts.grey and fresh
+    choice.settle(
+        "data.channels", 1 if grey else 3, "no picture has colour" if grey else "colour, or weights that expect it"
+    )
+
+
+def _training(choice: _Choices, facts: Facts, machine: Machine) -> None:
+    fresh = choice["model.weights"] == "none"
+    choice.settle(
+        "train.start",
+        "fresh" if fresh else "head",
+        "no weights to build on" if fresh else "a linear head on ready features is solved in seconds",
+    )
+    if choice["train.start"] == "head":
+        choice.settle("train.epochs", 0, "the solved head is good at once; --epochs N fine-tunes all layers from there")
+    batch = 500 if facts.train >= MANY else 64 if facts.side_px <= SMALL_PX else 32
+    choice.settle("train.batch_size", max(1, min(batch, facts.train)), f"{facts.train:,} pictures to learn from")
+    if choice["model.name"] in SMALL:
+        epochs = round(min(60.0, max(8.0, 75_000 / max(1, facts.train))), 1)
+        choice.settle("train.epochs", epochs, "enough for this network, as measured by benchmarks/first_job.py")
+    choice.settle("train.epochs", 30, "a usual length")
+    precision = "bf16" if machine.bf16 else "fp32"
+    choice.settle(
+        "train.precision", precision, "the processor has bf16" if machine.bf16 else "the processor has no bf16"
+    )
+
+
+def _optimizer(choice: _Choices) -> None:
+    if choice["model.name"] in SMALL and choice["optim.name"] in (None, "muon"):
+        choice.settle("optim.name", "muon", "learns small networks in the fewest steps")
+        choice.settle("optim.lr", 0.24, "as in airbench")
+        choice.settle("optim.schedule", "linear", "as in airbench")
+        choice.settle("optim.weight_decay", 0.0, "muon holds the norms itself")
+        return
+    fine = choice["train.start"] == "head"
+    choice.settle("optim.name", "adamw", "robust without tuning")
+    usual = {"sgd": 0.01 if fine else 0.05, "muon": 0.05}
+    choice.settle("optim.lr", usual.get(choice["optim.name"], 1e-4 if fine else 1e-3), "usual for it")
+    choice.settle("optim.schedule", "cosine", "ends calmly")
+    choice.settle("optim.weight_decay", {"sgd": 5e-4, "muon": 0.0}.get(choice["optim.name"], 0.05), "usual for it")
+
+
+def _augmentation(choice: _Choices, facts: Facts) -> None:
+    small = facts.side_px <= SMALL_PX
+    if facts.grey:
+        choice.settle("augment.flip", "none", "grey pictures may be characters, which mirrored are others")
+    choice.settle(
+        "augment.flip",
+        "alternating" if choice["model.name"] in SMALL else "random",
+        "left and right look alike in most pictures; else --set augment.flip=none",
+    )
+    choice.settle(
+        "augment.shift",
+        0.0625 if small else 0.0,
+        "a little, as objects are never quite centred" if small else "crops do that already",
+    )
+    choice.settle("augment.fill", "reflect", "no artificial borders")
+    choice.settle(
+        "augment.color",
+        0.0 if small else 0.2,
+        "light differs from picture to picture" if not small else "helps little on small pictures",
+    )
+    if choice["data.resize"] == "crop" and choice["train.epochs"]:
+        choice.settle("augment.crop_area", (0.35, 1.0), "objects stand near and far")

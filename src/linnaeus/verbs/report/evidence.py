@@ -1,0 +1,165 @@
+"""Gather from a run's folder all that a report tells of, with gaps where the run has none."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from linnaeus.metrics import ReliabilityBin, reliability, score
+from linnaeus.records import PARTS, Finding, Place, Predictions, Preprocessing, Scores
+from linnaeus.run import Run
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """One kind of mistake: `count` of the `support` pictures of class `true` were called `called`."""
+
+    true: str
+    called: str
+    count: int
+    support: int
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a report rests on.
+
+    Attributes:
+        run: Where it came from.
+        name: Short name of the data.
+        classes: Every class name, in order.
+        plan: Keys used, decisions, facts.
+        provenance: Command, versions, hardware, seed, data.
+        epochs: Journal events of epochs, in order; empty where the head was solved at once.
+        stages: Seconds by stage.
+        part: "test", or "val" where there is no test part, or "" without any labelled predictions.
+        predictions: Of that part.
+        scores: Of that part.
+        bins: Its reliability.
+        counts: Class name -> part -> number of pictures.
+        places: Id -> where the picture's bytes are.
+        findings: What was set aside or noticed.
+        accounted: "found", "used", and one entry per reason.
+        summary: How the run ended; empty while it goes on.
+        model: What only Linnaeus knows of the model: temperature, preprocessing ...
+    """
+
+    run: Run
+    name: str
+    classes: tuple[str, ...]
+    plan: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    epochs: tuple[Mapping[str, Any], ...]
+    stages: Mapping[str, float]
+    part: str
+    predictions: Predictions | None
+    scores: Scores | None
+    bins: tuple[ReliabilityBin, ...]
+    counts: Mapping[str, Mapping[str, int]]
+    places: Mapping[str, Place]
+    findings: tuple[Finding, ...]
+    accounted: Mapping[str, int]
+    summary: Mapping[str, Any]
+    model: Mapping[str, Any]
+
+    @classmethod
+    def gather(cls, run: Run) -> Evidence:
+        """Read a run.
+
+        Raises:
+            RunError: It has no plan or no split yet.
+        """
+        plan, split, journal = run.plan(), run.split(), run.journal()
+        provenance = run.provenance()
+        summary = run.summary() if run.is_complete() else {}
+        part, predictions, scores = _judged(run)
+        counted = Counter(zip(split["label"], split["split"], strict=True))
+        classes = predictions.classes if predictions else tuple(sorted({label for label, _ in counted}))
+        return cls(
+            run=run,
+            name=_name(run, plan),
+            classes=classes,
+            plan=plan,
+            provenance=provenance,
+            epochs=tuple(event for event in journal if event.get("event") == "epoch"),
+            stages=summary.get("stages") or _stages(journal),
+            part=part,
+            predictions=predictions,
+            scores=scores,
+            bins=reliability(predictions) if predictions else (),
+            counts={name: {part: counted[name, part] for part in PARTS} for name in classes},
+            places=dict(zip(split["id"], split["place"], strict=True)),
+            findings=tuple(run.findings()),
+            accounted=run.accounted(),
+            summary=summary,
+            model=_model(run),
+        )
+
+    @property
+    def preprocessing(self) -> Preprocessing | None:
+        """How the network sees pictures, if the model folder says so."""
+        stored = self.model.get("preprocessing")
+        return Preprocessing(**{key: _tuple(value) for key, value in stored.items()}) if stored else None
+
+    @property
+    def set_aside(self) -> tuple[Finding, ...]:
+        """Findings whose files are not used."""
+        return tuple(one for one in self.findings if one.severity == "set aside")
+
+    def total(self, part: str) -> int:
+        """Count the pictures of one part."""
+        return sum(count[part] for count in self.counts.values())
+
+    def commonest(self) -> tuple[str, float]:
+        """Tell which class a guesser would always name, and its share of the judged pictures."""
+        assert self.scores is not None
+        trained = np.array([self.counts[name]["train"] for name in self.classes])
+        support = self.scores.confusion.sum(axis=1)
+        k = int((trained if trained.any() else support).argmax())
+        return self.classes[k], float(support[k] / support.sum())
+
+    def confusions(self, most: int) -> list[Confusion]:
+        """List the most frequent kinds of mistakes."""
+        assert self.scores is not None
+        counts, support = self.scores.confusion.copy(), self.scores.confusion.sum(axis=1)
+        np.fill_diagonal(counts, 0)
+        order = np.argsort(-counts, axis=None, kind="stable")[:most]
+        pairs = [divmod(int(cell), len(self.classes)) for cell in order if counts.flat[cell]]
+        return [Confusion(self.classes[t], self.classes[p], int(counts[t, p]), int(support[t])) for t, p in pairs]
+
+
+def _judged(run: Run) -> tuple[str, Predictions | None, Scores | None]:
+    for part in ("test", "val"):
+        if run.has_predictions(part):
+            predictions = run.predictions(part)
+            if (predictions.labels >= 0).any():
+                return part, predictions, run.scores(part) if run.has_scores(part) else score(predictions)
+    return "", None, None
+
+
+def _name(run: Run, plan: Mapping[str, Any]) -> str:
+    source = str(run.source().get("source", ""))
+    return str(plan.get("facts", {}).get("name") or Path(source).name or run.folder.name)
+
+
+def _stages(journal: list[dict[str, Any]]) -> dict[str, float]:
+    stages: Counter[str] = Counter()
+    for event in journal:
+        if event.get("event") == "stage" and "name" in event:
+            stages[str(event["name"])] += event.get("seconds", 0.0)
+    return dict(stages)
+
+
+def _model(run: Run) -> Mapping[str, Any]:
+    path = run.model_dir / "config.json"
+    return json.loads(path.read_text(encoding="utf-8")).get("linnaeus", {}) if path.is_file() else {}
+
+
+def _tuple(value: object) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,121 @@
+"""Small pictures of what the model saw, chosen without favour."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from linnaeus.errors import PictureError
+from linnaeus.records import Place, Preprocessing
+from linnaeus.verbs.report.evidence import Evidence
+
+EXAMPLES = 25
+MISTAKES = 25
+SIDE_PX = 144
+TINY_PX = 72
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One picture of the report.
+
+    Attributes:
+        id: Of the example.
+        true: Its class.
+        called: The model's answer.
+        confidence: In that answer, 0..1.
+        pixels: uint8 [H, W] or [H, W, 3]; None if it can no longer be read.
+        trouble: Why not.
+    """
+
+    id: str
+    true: str
+    called: str
+    confidence: float
+    pixels: np.ndarray | None
+    trouble: str = ""
+
+    @property
+    def right(self) -> bool:
+        """Tell whether the answer is the true class."""
+        return self.true == self.called
+
+    @property
+    def tiny(self) -> bool:
+        """Tell whether it has so few pixels that each should be seen as a square."""
+        return self.pixels is not None and self.pixels.shape[0] <= TINY_PX
+
+    def data_uri(self) -> str:
+        """Encode for a page: PNG where each pixel counts, else JPEG."""
+        from PIL import Image
+
+        assert self.pixels is not None
+        file = io.BytesIO()
+        kind = "png" if self.tiny else "jpeg"
+        Image.fromarray(self.pixels).save(file, kind, **({"optimize": True} if self.tiny else {"quality": 82}))
+        return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def examples(evidence: Evidence) -> list[Shown]:
+    """Choose pictures by the hash of their ids: always the same, with no regard to how they turned out."""
+    if evidence.predictions is None:
+        return []
+    ids = evidence.predictions.ids
+    labelled = (int(row) for row in np.flatnonzero(evidence.predictions.labels >= 0))
+    return _show(evidence, sorted(labelled, key=lambda row: hashlib.sha256(ids[row].encode()).digest())[:EXAMPLES])
+
+
+def mistakes(evidence: Evidence) -> list[Shown]:
+    """Choose the wrong answers of which the model was most sure."""
+    if evidence.predictions is None:
+        return []
+    judged = evidence.predictions
+    wrong = np.flatnonzero((judged.labels >= 0) & (judged.predicted != judged.labels))
+    confidence = judged.probabilities[wrong].max(axis=1) if len(wrong) else np.zeros(0)
+    return _show(evidence, [int(row) for row in wrong[np.argsort(-confidence, kind="stable")][:MISTAKES]])
+
+
+def _show(evidence: Evidence, rows: Iterable[int]) -> list[Shown]:
+    judged = evidence.predictions
+    assert judged is not None
+    predicted = judged.predicted
+    shown = []
+    for row in rows:
+        pixels, trouble = _read(evidence.places.get(judged.ids[row]), evidence.preprocessing)
+        shown.append(
+            Shown(
+                id=judged.ids[row],
+                true=judged.classes[judged.labels[row]],
+                called=judged.classes[predicted[row]],
+                confidence=float(judged.probabilities[row, predicted[row]]),
+                pixels=pixels,
+                trouble=trouble,
+            )
+        )
+    return shown
+
+
+def _read(place: Place | None, seen: Preprocessing | None) -> tuple[np.ndarray | None, str]:
+    from linnaeus.data.decode import glance, middle, prepare, read_bytes
+
+    if place is None:
+        return None, "not in the split"
+    try:
+        data = read_bytes(place)
+        size = glance(data, place.layout)
+        side = max(4, min(SIDE_PX, size.width, size.height))
+        pixels = middle(prepare(data, place.layout, _small(seen, side)), side)
+    except PictureError as error:
+        return None, error.reason
+    return np.ascontiguousarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels), ""
+
+
+def _small(seen: Preprocessing | None, side_px: int) -> Preprocessing:
+    """Follow the model's preprocessing at a thumbnail's size."""
+    seen = seen or Preprocessing(size_px=side_px)
+    return replace(seen, size_px=side_px, resize_px=side_px, interpolation="bilinear")

@@ -1,0 +1,154 @@
+import io
+import tarfile
+import threading
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from linnaeus.data.archive import Limits, unpack
+from linnaeus.errors import SourceError
+
+
+def zipped(path: Path, files: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return path
+
+
+def tarred(path: Path, files: dict[str, bytes], *members: tarfile.TarInfo) -> Path:
+    with tarfile.open(path, f"w:{path.suffix[1:] if path.suffix != '.tar' else ''}") as archive:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+        for member in members:
+            archive.addfile(member)
+    return path
+
+
+def odd(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, target
+    return member
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("ending", ["tar", "tar.gz", "tar.bz2", "tar.xz"])
+def test_every_kind_of_tar_is_unpacked(tmp_path, ending):
+    path = tarred(tmp_path / f"a.{ending}", {"cat/a.jpg": b"A", "dog/b.jpg": b"B"})
+    folder, findings = unpack(path, tmp_path / "cache", source="a")
+    assert contents(folder) == {"cat/a.jpg": b"A", "dog/b.jpg": b"B"}
+    assert findings == ()
+
+
+def test_a_zip_is_unpacked_once_and_the_file_is_not_touched(tmp_path):
+    path = zipped(tmp_path / "a.zip", {"cat/a.jpg": b"A"})
+    before = path.read_bytes(), path.stat().st_mtime_ns
+    first, _ = unpack(path, tmp_path / "cache", source="a")
+    marker = first / "marker"
+    marker.touch()
+    assert unpack(path, tmp_path / "cache", source="a")[0] == first
+    assert marker.exists()
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == before
+
+
+def test_a_changed_archive_is_unpacked_anew(tmp_path):
+    path = zipped(tmp_path / "a.zip", {"cat/a.jpg": b"A"})
+    unpack(path, tmp_path / "cache", source="a")
+    zipped(path, {"cat/a.jpg": b"B"})
+    assert contents(unpack(path, tmp_path / "cache", source="a")[0]) == {"cat/a.jpg": b"B"}
+
+
+@pytest.mark.parametrize("name", ["../evil.jpg", "/evil.jpg", "cat/../../evil.jpg"])
+def test_names_that_lead_out_of_the_archive_are_refused(tmp_path, name):
+    for path in (zipped(tmp_path / "a.zip", {name: b"x"}), tarred(tmp_path / "a.tar", {name: b"x"})):
+        with pytest.raises(SourceError, match="files and folders of its own"):
+            unpack(path, tmp_path / "cache", source="a")
+    assert not list(tmp_path.rglob("evil.jpg"))
+
+
+def test_a_device_is_refused(tmp_path):
+    path = tarred(tmp_path / "a.tar", {}, odd("cat/zero.jpg", tarfile.CHRTYPE))
+    with pytest.raises(SourceError, match="files and folders of its own"):
+        unpack(path, tmp_path / "cache", source="a")
+
+
+def test_a_link_inside_becomes_a_copy_and_a_link_out_is_set_aside(tmp_path):
+    (tmp_path / "secret.jpg").write_bytes(b"secret")
+    links = [
+        odd("cat/in.jpg", tarfile.SYMTYPE, "a.jpg"),
+        odd("cat/hard.jpg", tarfile.LNKTYPE, "cat/a.jpg"),
+        odd("cat/out.jpg", tarfile.SYMTYPE, "../../secret.jpg"),
+        odd("cat/abs.jpg", tarfile.SYMTYPE, str(tmp_path / "secret.jpg")),
+        odd("cat/self.jpg", tarfile.SYMTYPE, "self.jpg"),
+    ]
+    folder, findings = unpack(tarred(tmp_path / "a.tar", {"cat/a.jpg": b"A"}, *links), tmp_path / "cache", source="a")
+    assert contents(folder) == {"cat/a.jpg": b"A", "cat/in.jpg": b"A", "cat/hard.jpg": b"A"}
+    assert [(f.kind, f.ids, f.severity) for f in findings] == [
+        ("missing", (f"cat/{name}.jpg",), "set aside") for name in ("out", "abs", "self")
+    ]
+
+
+def test_what_was_set_aside_is_told_again_on_the_second_opening(tmp_path):
+    path = tarred(tmp_path / "a.tar", {"cat/a.jpg": b"A"}, odd("cat/b.jpg", tarfile.SYMTYPE, "gone.jpg"))
+    first = unpack(path, tmp_path / "cache", source="a")
+    assert unpack(path, tmp_path / "cache", source="a") == first
+    assert len(first[1]) == 1
+
+
+def test_a_bomb_is_refused_and_leaves_nothing(tmp_path):
+    path = zipped(tmp_path / "a.zip", {"cat/a.bmp": bytes(5_000_000)})
+    with pytest.raises(SourceError, match="not a bomb"):
+        unpack(path, tmp_path / "cache", source="a", limits=Limits(ratio_from=1_000_000))
+    assert not [file for file in (tmp_path / "cache").rglob("*") if file.is_file()]
+
+
+def test_total_size_and_number_of_files_are_limited(tmp_path):
+    path = tarred(tmp_path / "a.tar", {"cat/a.jpg": b"AAAA", "cat/b.jpg": b"BBBB"})
+    for limits in (Limits(total_bytes=7), Limits(entries=1)):
+        with pytest.raises(SourceError, match="not a bomb"):
+            unpack(path, tmp_path / "cache", source="a", limits=limits)
+
+
+@pytest.mark.parametrize("ending", ["zip", "tar", "tar.gz", "tar.xz"])
+def test_an_archive_that_is_cut_off_is_refused(tmp_path, ending):
+    files = {f"cat/{n}.jpg": bytes(range(256)) * 40 for n in range(20)}
+    path = tmp_path / f"a.{ending}"
+    (zipped if ending == "zip" else tarred)(path, files)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    with pytest.raises(SourceError, match="whole zip or tar"):
+        unpack(path, tmp_path / "cache", source="a")
+
+
+def test_an_impossible_name_is_set_aside_and_the_rest_is_used(tmp_path):
+    path = zipped(tmp_path / "a.zip", {"cat/a.jpg": b"A", f"cat/{'x' * 300}.jpg": b"B"})
+    folder, findings = unpack(path, tmp_path / "cache", source="a")
+    assert contents(folder) == {"cat/a.jpg": b"A"}
+    assert [finding.kind for finding in findings] == ["unreadable"]
+
+
+def test_two_at_once_give_the_same_whole_folder(tmp_path):
+    path = tarred(tmp_path / "a.tar", {f"cat/{n}.jpg": bytes([n]) for n in range(100)})
+    found = []
+    work = [threading.Thread(target=lambda: found.append(unpack(path, tmp_path / "c", source="a"))) for _ in range(4)]
+    for thread in work:
+        thread.start()
+    for thread in work:
+        thread.join()
+    assert len({folder for folder, _ in found}) == 1
+    assert len(found) == 4
+    assert len(contents(found[0][0])) == 100
+    assert len(list((tmp_path / "c/archives").iterdir())) == 1
+
+
+def test_progress_ends_at_the_size_of_the_archive(tmp_path):
+    path = tarred(tmp_path / "a.tar", {"cat/a.jpg": b"A"})
+    told = []
+    unpack(path, tmp_path / "cache", source="a", progress=lambda *step: told.append(step))
+    assert told[-1][0] == "unpacking a.tar"
+    assert told[-1][2] == path.stat().st_size

@@ -1,0 +1,102 @@
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from linnaeus.data.embedded import find_embedded, list_embedded
+from linnaeus.errors import SourceError
+from linnaeus.records import Dataset
+
+
+def shard(path: Path, pictures: list, labels: list, names: list[str] | None = None, label: str = "label") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.table({"image": pictures, label: labels})
+    if names:
+        features = {"image": {"_type": "Image"}, label: {"names": names, "_type": "ClassLabel"}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    pq.write_table(table, path, row_group_size=2)
+    return path
+
+
+def held(*pictures: bytes | None) -> list[dict | None]:
+    return [{"bytes": picture, "path": "x.png"} for picture in pictures]
+
+
+def opened(path: Path, cache: Path) -> Dataset:
+    return list_embedded(find_embedded(path), cache, name="set", source=str(path))
+
+
+def data(dataset: Dataset) -> list[bytes]:
+    places = [example.place for example in dataset.examples]
+    return [Path(place.path).read_bytes()[place.offset :][: place.length] for place in places]
+
+
+def test_bytes_labels_and_order_of_the_classes_are_those_of_the_file(tmp_path):
+    path = shard(tmp_path / "train-00000-of-00001.parquet", held(b"A", b"BB", b"CCC"), [1, 0, 1], ["wolf", "ant"])
+    dataset = opened(path, tmp_path / "cache")
+    assert data(dataset) == [b"A", b"BB", b"CCC"]
+    assert [example.label for example in dataset.examples] == ["ant", "wolf", "ant"]
+    assert dataset.classes == ("wolf", "ant")
+    assert dataset.examples[2].id == "train-00000-of-00001.parquet#2"
+
+
+def test_a_folder_of_shards_gives_the_split_of_each_name(tmp_path):
+    for name in ("train-0-of-2", "train-1-of-2", "validation-0-of-1", "test-0-of-1"):
+        shard(tmp_path / f"hub/data/{name}.parquet", held(name.encode()), [0], ["ant", "wolf"])
+    (tmp_path / "hub/README.md").touch()
+    dataset = opened(tmp_path / "hub", tmp_path / "cache")
+    assert [example.split for example in dataset.examples] == ["test", "train", "train", "val"]
+    assert data(dataset) == [b"test-0-of-1", b"train-0-of-2", b"train-1-of-2", b"validation-0-of-1"]
+
+
+def test_plain_binary_columns_and_words_as_labels_work(tmp_path):
+    dataset = opened(shard(tmp_path / "a.parquet", [b"A", b"B"], ["wolf", "ant"], label="Category"), tmp_path / "cache")
+    assert data(dataset) == [b"A", b"B"]
+    assert dataset.classes == ("ant", "wolf")
+
+
+def test_rows_without_bytes_or_without_label_are_set_aside(tmp_path):
+    path = shard(tmp_path / "a.parquet", [*held(b"A", None), None, *held(b"D", b"E")], [0, 0, 1, -1, None], ["x", "y"])
+    dataset = opened(path, tmp_path / "cache")
+    aside = [(finding.kind, finding.ids[0]) for finding in dataset.findings if finding.severity == "set aside"]
+    assert aside == [
+        ("missing", "a.parquet#1"),
+        ("missing", "a.parquet#2"),
+        ("no label", "a.parquet#3"),
+        ("no label", "a.parquet#4"),
+    ]
+    assert data(dataset) == [b"A"]
+
+
+def test_the_bytes_are_copied_only_once(tmp_path):
+    path = shard(tmp_path / "a.parquet", held(b"A", b"B"), ["x", "y"])
+    first = opened(path, tmp_path / "cache")
+    written = Path(first.examples[0].place.path).stat().st_mtime_ns
+    assert opened(path, tmp_path / "cache") == first
+    assert Path(first.examples[0].place.path).stat().st_mtime_ns == written
+
+
+def test_files_that_name_different_classes_are_refused(tmp_path):
+    shard(tmp_path / "hub/train.parquet", held(b"A"), [0], ["x", "y"])
+    shard(tmp_path / "hub/test.parquet", held(b"A"), [0], ["y", "x"])
+    with pytest.raises(SourceError, match="same classes"):
+        opened(tmp_path / "hub", tmp_path / "cache")
+
+
+@pytest.mark.parametrize(("labels", "column"), [([["x"], ["y"]], "label"), (["x", "y"], "caption")])
+def test_several_labels_or_none_are_refused(tmp_path, labels, column):
+    path = shard(tmp_path / "a.parquet", held(b"A", b"B"), labels, label=column)
+    with pytest.raises(SourceError, match="one label for each picture"):
+        opened(path, tmp_path / "cache")
+
+
+def test_a_damaged_file_is_refused_and_leaves_nothing(tmp_path):
+    path = shard(tmp_path / "a.parquet", [bytes(range(256)) * 50] * 9, ["x", "y", "z"] * 3)
+    whole = bytearray(path.read_bytes())
+    whole[4:400] = b"\xff" * 396
+    path.write_bytes(whole)
+    with pytest.raises(SourceError, match="cannot be unpacked"):
+        opened(path, tmp_path / "cache")
+    assert not [file for file in (tmp_path / "cache").rglob("*") if file.is_file()]

@@ -1,0 +1,138 @@
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from linnaeus.data.manifest import list_manifest
+from linnaeus.errors import SourceError
+from linnaeus.records import Dataset
+
+
+def table(folder: Path, text: str | bytes, name: str = "labels.csv") -> Dataset:
+    for picture in ("a.jpg", "b.jpg", "c.jpg"):
+        (folder / picture).write_bytes(b"picture")
+    (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return list_manifest(folder / name, name="labels", source=name)
+
+
+def rows(dataset: Dataset) -> list[tuple[str, str]]:
+    return [(example.id, example.label) for example in dataset.examples]
+
+
+def aside(dataset: Dataset) -> list[tuple[str, tuple[str, ...]]]:
+    return [(finding.kind, finding.ids) for finding in dataset.findings if finding.severity == "set aside"]
+
+
+def test_paths_are_relative_to_the_table_and_ids_are_as_written(tmp_path):
+    dataset = table(tmp_path, f"path,label\n./b.jpg,dog\n{tmp_path}/a.jpg,cat\n")
+    assert rows(dataset) == [("./b.jpg", "dog"), (f"{tmp_path}/a.jpg", "cat")]
+    assert [example.place.path for example in dataset.examples] == [str(tmp_path / "b.jpg"), str(tmp_path / "a.jpg")]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("t.csv", "path,label\na.jpg,cat\nb.jpg,dog\n"),
+        ("t.csv", "\ufeffFileName;Class\r\na.jpg;cat\r\nb.jpg;dog\r\n"),
+        ("t.csv", 'id\timage\tTARGET\n1\t"a.jpg"\tcat\n2\tb.jpg\tdog\n'),
+        ("t.tsv", "file_name\tcategory\na.jpg\tcat\n\nb.jpg\tdog"),
+        ("T.CSV", "path, label\na.jpg, cat\nb.jpg, dog\n"),
+        ("t.csv", "path,label\na.jpg,cat\nb.jpg,dog\n".encode("utf-16")),
+    ],
+)
+def test_delimiters_aliases_quotes_and_marks_are_understood(tmp_path, name, text):
+    assert rows(table(tmp_path, text, name)) == [("a.jpg", "cat"), ("b.jpg", "dog")]
+
+
+def test_split_and_group_are_read_in_any_case(tmp_path):
+    dataset = table(tmp_path, "path,label,Split,GROUP\na.jpg,cat,Valid,p1\nb.jpg,dog,,p2\nc.jpg,cat,TESTING,\n")
+    assert [(example.split, example.group) for example in dataset.examples] == [("val", "p1"), ("", "p2"), ("test", "")]
+
+
+def test_an_unknown_split_word_names_its_row_and_the_words_allowed(tmp_path):
+    with pytest.raises(SourceError, match="row 3: split should be one of train") as error:
+        table(tmp_path, "path,label,split\na.jpg,cat,train\nb.jpg,dog,held-out\n")
+    assert error.value.got == "'held-out'"
+
+
+def test_a_missing_file_is_set_aside_with_its_row_number(tmp_path):
+    dataset = table(tmp_path, "path,label\na.jpg,cat\ngone.jpg,dog\nb.jpg,dog\n")
+    assert aside(dataset) == [("missing", ("gone.jpg",))]
+    assert dataset.findings[0].evidence.startswith("row 3:")
+
+
+def test_a_class_whose_files_are_all_missing_stays_a_class(tmp_path):
+    dataset = table(tmp_path, "path,label\na.jpg,cat\nb.jpg,dog\ngone.jpg,owl\n")
+    assert dataset.classes == ("cat", "dog", "owl")
+    assert any(finding.kind == "empty class" and finding.ids == ("owl",) for finding in dataset.findings)
+
+
+def test_a_repeated_row_is_set_aside_under_an_id_of_its_own(tmp_path):
+    dataset = table(tmp_path, "path,label\na.jpg,cat\na.jpg,cat\nb.jpg,dog\n")
+    assert rows(dataset) == [("a.jpg", "cat"), ("b.jpg", "dog")]
+    assert aside(dataset) == [("repeated row", ("a.jpg (row 3)",))]
+
+
+def test_all_rows_of_a_file_with_two_labels_are_set_aside(tmp_path):
+    dataset = table(tmp_path, "path,label\na.jpg,cat\n./a.jpg,dog\nb.jpg,dog\nc.jpg,cat\n")
+    assert rows(dataset) == [("b.jpg", "dog"), ("c.jpg", "cat")]
+    assert aside(dataset) == [("conflict", ("a.jpg",)), ("conflict", ("./a.jpg",))]
+
+
+def test_an_empty_label_is_set_aside(tmp_path):
+    dataset = table(tmp_path, "path,label\na.jpg,cat\nb.jpg,\nc.jpg,dog\n")
+    assert aside(dataset) == [("no label", ("b.jpg",))]
+    assert dataset.classes == ("cat", "dog")
+
+
+def test_rows_with_too_few_or_too_many_cells_are_set_aside(tmp_path):
+    dataset = table(tmp_path, "path,label\na.jpg\nb.jpg,cat,or dog\nc.jpg,cat,\n")
+    assert aside(dataset) == [("bad row", ("a.jpg",)), ("bad row", ("b.jpg",))]
+    assert rows(dataset) == [("c.jpg", "cat")]
+
+
+def test_every_row_is_used_or_set_aside_once(tmp_path):
+    dataset = table(tmp_path, "path,label\na.jpg,cat\na.jpg,cat\na.jpg,\ngone.jpg,x\ngone.jpg,x\n,y\nb.jpg,dog\n")
+    accounted = [example.id for example in dataset.examples] + [id for _, ids in aside(dataset) for id in ids]
+    assert len(accounted) == len(set(accounted)) == 7
+
+
+def test_labels_joined_by_a_bar_make_the_set_multilabel(tmp_path):
+    dataset = table(tmp_path, "path,label\na.jpg,cat|indoors\nb.jpg,dog\n")
+    assert dataset.multilabel
+    assert dataset.classes == ("cat", "dog", "indoors")
+    assert dataset.examples[0].label == "cat|indoors"
+
+
+def test_a_table_without_the_columns_is_told_which_names_they_may_have(tmp_path):
+    with pytest.raises(SourceError, match="should have columns path and label") as error:
+        table(tmp_path, "picture,kind\na.jpg,cat\n")
+    assert error.value.got == "picture,kind"
+    assert "filename" in error.value.fix
+
+
+def test_text_that_is_not_utf_8_is_refused_with_its_line(tmp_path):
+    with pytest.raises(SourceError, match="UTF-8") as error:
+        table(tmp_path, b"path,label\na.jpg,caf\xe9\n")
+    assert "line 2" in error.value.got
+
+
+def test_a_table_whose_files_are_all_missing_is_refused(tmp_path):
+    with pytest.raises(SourceError, match="pictures that exist"):
+        table(tmp_path, "path,label\nx/a.jpg,cat\n")
+
+
+def test_backslashes_of_windows_lead_to_the_file(tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep/d.jpg").write_bytes(b"picture")
+    assert rows(table(tmp_path, "path,label\ndeep\\d.jpg,cat\na.jpg,dog\n"))[1] == ("deep\\d.jpg", "cat")
+
+
+def test_a_parquet_table_is_read_like_a_csv(tmp_path):
+    columns = {"Path": ["a.jpg", "b.jpg", None], "label": [10, 9, 1], "split": ["train", None, ""]}
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    dataset = table(tmp_path, (tmp_path / "t.parquet").read_bytes(), "t.parquet")
+    assert rows(dataset) == [("a.jpg", "10"), ("b.jpg", "9")]
+    assert dataset.classes == ("1", "9", "10")
+    assert [kind for kind, _ in aside(dataset)] == ["bad row"]
