@@ -1,6 +1,7 @@
 import hashlib
 import tarfile
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -51,19 +52,25 @@ def test_digits_are_written_once(tmp_path):
     assert (tmp_path / "digits/digits.bin").stat().st_mtime_ns == written
 
 
-def test_a_data_set_is_fetched_checked_unpacked_and_listed(tmp_path, monkeypatch):
+@pytest.fixture
+def web(tmp_path, monkeypatch) -> Iterator[str]:
+    """Serve tmp_path/web, and give its address."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "web"))
     monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *_: None)
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    folder = write(tmp_path / "flowers", "roses/a.jpg", "tulips/b.jpg", "LICENSE.txt")
-    entry = packed(CATALOG["flowers"], folder, tmp_path / "web", f"http://127.0.0.1:{server.server_address[1]}")
-    dataset = open_builtin(entry, data_dir=None, cache_dir=tmp_path / "cache")
+    yield f"http://127.0.0.1:{server.server_address[1]}"
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+def test_a_data_set_is_fetched_checked_unpacked_and_listed(tmp_path, web):
+    folder = write(tmp_path / "flowers", "roses/a.jpg", "tulips/b.jpg", "LICENSE.txt")
+    entry = packed(CATALOG["flowers"], folder, tmp_path / "web", web)
+    dataset = open_builtin(entry, data_dir=None, cache_dir=tmp_path / "cache")
     assert [example.id for example in dataset.examples] == ["roses/a.jpg", "tulips/b.jpg"]
     assert (dataset.name, dataset.source, dataset.classes) == ("flowers", "flowers", ("roses", "tulips"))
 

@@ -129,6 +129,12 @@ def test_a_part_that_is_too_long_is_started_again(server, tmp_path):
     assert get(server, tmp_path, size=None).read_bytes() == DATA
 
 
+def test_a_small_file_is_complete_before_its_checksum_is_taken(server, tmp_path):
+    server.data = b"small"
+    digest = f"sha256:{hashlib.sha256(server.data).hexdigest()}"
+    assert get(server, tmp_path, digest=digest, size=5).read_bytes() == b"small"
+
+
 def test_a_wrong_checksum_is_refused_and_leaves_nothing(server, tmp_path):
     server.data = DATA[:-1] + b"!"
     with pytest.raises(DownloadError, match="should have the checksum sha256:"):

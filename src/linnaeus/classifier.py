@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from torch.nn import functional
 
 from linnaeus.data.decode import middle, picture_to_stored
 from linnaeus.errors import ModelError, RunError
 from linnaeus.learn.engine import Engine
 from linnaeus.learn.infer import infer
+from linnaeus.metrics import apply_temperature
 from linnaeus.nn import own_code, zoo
 from linnaeus.records import Preprocessing
 from linnaeus.run import write_text
@@ -65,7 +65,8 @@ class Classifier:
         """Name the most probable class of each picture.
 
         Args:
-            pictures: One or many of: path, bytes of a file, PIL picture, array [H, W], [H, W, C]; or an array [N, H, W, C].
+            pictures: One or many of: path, bytes of a file, PIL picture, array [H, W] or [H, W, C]; or an array
+                [N, H, W, C].
 
         Returns:
             Names, [N].
@@ -88,18 +89,17 @@ class Classifier:
             rows = [self._probabilities(chunk, pool) for chunk in _chunks(_many(pictures), 32)]
         return np.concatenate(rows) if rows else np.zeros((0, len(self.classes)))
 
-    def log_probabilities(self, blocks: Iterable[np.ndarray], engine: Engine | None = None) -> np.ndarray:
-        """Compute calibrated log-probabilities of pictures that are already at the network's size.
+    def logits(self, blocks: Iterable[np.ndarray], engine: Engine | None = None) -> np.ndarray:
+        """Compute the network's raw answers for pictures that are already at its size.
 
         Args:
             blocks: Each uint8 [n, size_px, size_px, C].
             engine: Another machine or precision than the default: fp32, so that a model answers alike everywhere.
 
         Returns:
-            float64 [N, K].
+            float64 [N, K]; `apply_temperature` makes calibrated probabilities of them.
         """
-        answers = infer(self.network, blocks, self.preprocessing, engine or Engine())
-        parts = [functional.log_softmax(logits.double() / self.temperature, dim=1) for logits in answers]
+        parts = [part.double() for part in infer(self.network, blocks, self.preprocessing, engine or Engine())]
         return torch.cat(parts).numpy() if parts else np.zeros((0, len(self.classes)))
 
     def save(self, folder: Path) -> None:
@@ -128,14 +128,8 @@ class Classifier:
             ModelError: It was written by a newer version, is damaged, or holds code that is not trusted.
         """
         place = _model_folder(Path(folder))
-        config = json.loads((place / CONFIG).read_text(encoding="utf-8"))
-        ours = config.get("linnaeus")
-        if ours is None or ours["format"] > FORMAT:
-            raise ModelError(
-                f"{place / CONFIG} should be a model of Linnaeus, format {FORMAT}.",
-                got="another program's model" if ours is None else f"format {ours['format']}",
-                fix="train here" if ours is None else "install a newer linnaeus.",
-            )
+        config = _read_config(place / CONFIG)
+        ours = config["linnaeus"]
         preprocessing = Preprocessing(**{name: _tuples(value) for name, value in ours["preprocessing"].items()})
         architecture = _architecture(config["architecture"], place, trust_code)
         network = zoo.create(
@@ -160,7 +154,7 @@ class Classifier:
     def _probabilities(self, pictures: list[Any], pool: ThreadPoolExecutor) -> np.ndarray:
         size_px = self.preprocessing.size_px
         stored = pool.map(lambda one: middle(picture_to_stored(one, self.preprocessing), size_px), pictures)
-        return np.exp(self.log_probabilities([np.stack(list(stored))]))
+        return apply_temperature(self.logits([np.stack(list(stored))]), self.temperature)
 
     def _config(self) -> dict[str, Any]:
         about = self.preprocessing
@@ -215,6 +209,25 @@ def _model_folder(folder: Path) -> Path:
             return place
     got = "no such folder" if not folder.is_dir() else f"a folder without {CONFIG} and {WEIGHTS}"
     raise RunError(f"{folder} should be a run or a model folder.", got=got, fix="make one: linnaeus train SOURCE")
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        ours = config.get("linnaeus")
+        newer = ours is not None and ours["format"] > FORMAT
+        missing = {"preprocessing", "temperature", "options", "about"} - set(ours or {})
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        raise ModelError(f"{path} should describe a model.", got=f"{type(error).__name__}: {error}") from None
+    if ours is None or newer:
+        raise ModelError(
+            f"{path} should be a model of Linnaeus, format {FORMAT}.",
+            got="another program's model" if ours is None else f"format {ours['format']}",
+            fix="train here" if ours is None else "install a newer linnaeus.",
+        )
+    if missing:
+        raise ModelError(f"{path} should describe a model.", got=f"nothing about {', '.join(sorted(missing))}")
+    return config
 
 
 def _architecture(name: str, place: Path, trust_code: bool) -> str:

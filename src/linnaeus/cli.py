@@ -6,18 +6,14 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
 from linnaeus import __version__
 from linnaeus.errors import LinnaeusError, SettingsError
-
-if TYPE_CHECKING:
-    from linnaeus.talk import Talk
+from linnaeus.terminal import talking
 
 STARTED = time.monotonic()
 
@@ -28,6 +24,7 @@ app = App(
     "Example: linnaeus train photos/   then   linnaeus predict runs/LATEST new-photos/ --out answers.csv",
     help_format="plaintext",
     version_flags=["--version"],
+    suppress_keyboard_interrupt=False,
 )
 models = App(name="models", help="Networks: list them, or show one layer by layer.")
 app.command(models)
@@ -97,7 +94,7 @@ def train(
         )
     if resume is None and source is None:
         raise SettingsError("train needs pictures.", fix="linnaeus train photos/   or   linnaeus train digits")
-    with _talk() as talk:
+    with talking() as talk:
         if resume is not None:
             run = story.resume(resume, clock=Clock(_budget_of(resume), STARTED), talk=talk)
         else:
@@ -151,7 +148,7 @@ def evaluate(
     from linnaeus.run import prediction_columns, scores_document
     from linnaeus.tables import write_table
 
-    with _talk() as talk:
+    with talking() as talk:
         done = story.examine(run, source, data_dir=data_dir, trust_code=trust_code, talk=talk)
     if out is not None:
         write_table(out, prediction_columns(done.predictions))
@@ -164,7 +161,7 @@ def evaluate(
 @app.command
 def predict(
     run: Path,
-    paths: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    paths: Annotated[list[str] | None, Parameter(consume_multiple=True, allow_leading_hyphen=True)] = None,
     /,
     *,
     out: Path | None = None,
@@ -191,6 +188,8 @@ def predict(
         raise SettingsError(
             "predict needs pictures.", fix=f"linnaeus predict {run} photo.jpg   or   - for a list on stdin"
         )
+    if unknown := [path for path in paths if path.startswith("-") and path != "-"]:
+        raise SettingsError(f"{unknown[0]} is no option of predict.", fix=f"./{unknown[0]} if it is a file.")
     writer = TableWriter(out) if out is not None else None
     from linnaeus.classifier import Classifier
     from linnaeus.verbs.predict import predict as answers_of
@@ -198,7 +197,7 @@ def predict(
     classifier = Classifier.load(run, trust_code=trust_code)
     rows: list[dict[str, Any]] = []
     count = unreadable = 0
-    with _talk() as talk:
+    with talking() as talk:
         try:
             for answers in answers_of(classifier, expand_inputs(paths)):
                 count += len(answers.paths)
@@ -237,7 +236,7 @@ def audit(source: str, /, *, data_dir: DataDir = None, set_: Settings = None, js
     from linnaeus import story
     from linnaeus.config import load_recipe
 
-    with _talk() as talk:
+    with talking() as talk:
         found = story.inspect(source, load_recipe(None, _pairs(set_)), data_dir=data_dir, talk=talk)
     if json_:
         _print_json(found)
@@ -270,7 +269,7 @@ def plan(
     from linnaeus.config import load_recipe, recipe_for
 
     given = _pairs(set_) | ({"model.name": model} if model else {})
-    with _talk() as talk:
+    with talking() as talk:
         used, decisions = story.foresee(
             source, load_recipe(recipe or recipe_for(model or ""), given), data_dir=data_dir, talk=talk
         )
@@ -402,51 +401,6 @@ def _budget_of(folder: Path) -> float | None:
     from linnaeus.run import Run
 
     return Run.open(folder).recipe().budget_s
-
-
-@contextmanager
-def _talk() -> Iterator[Talk]:
-    """Words and progress on stderr: a bar with rate and time left on a terminal, lines only elsewhere."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        SpinnerColumn,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-    from rich.progress import Task as BarTask
-    from rich.text import Text
-
-    from linnaeus.talk import Talk
-
-    class Rate(ProgressColumn):
-        def render(self, task: BarTask) -> Text:
-            return Text(f"{task.speed:,.0f}/s" if task.speed else "")
-
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        Rate(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        tasks: dict[str, Any] = {}
-
-        def progress(what: str, done: int, total: int | None) -> None:
-            key = what.split(":")[0]
-            if key not in tasks:
-                tasks[key] = bars.add_task(what, total=total)
-            bars.update(tasks[key], description=what, completed=done, total=total)
-            if total is not None and done >= total:
-                bars.remove_task(tasks.pop(key))
-
-        yield Talk(say=lambda text: console.print(text, markup=False), progress=progress)
 
 
 def _told(run: Any, part: str | None) -> str:

@@ -30,7 +30,8 @@ class DataSettings(Settings):
     size_px: int | None = Field(default=None, ge=4, le=2048)
     """Height and width of the network's input."""
     resize: Literal["crop", "squash", "pad"] | None = None
-    """crop: short side to size_px / crop_fraction, then the middle. squash: both sides, shape lost. pad: long side, then background."""
+    """crop: short side to size_px / crop_fraction, then the middle. squash: both sides, shape lost. pad: long side, then
+    background."""
     crop_fraction: float | None = Field(default=None, gt=0.2, le=1)
     """With resize = crop: share of the short side that the network sees."""
     interpolation: Literal["bilinear", "bicubic", "nearest"] | None = None
@@ -65,16 +66,20 @@ class ModelSettings(Settings):
     """default: the network's published weights. none: start from random numbers. Else a .safetensors, .pth or .pt file."""
     options: dict[str, bool | int | float | str] = Field(default_factory=dict)
     """Keyword arguments for the network, such as batch_norm = true."""
-    freeze: Literal["none", "backbone"] | int = "none"
-    """backbone: train the head only. A number: the first n stages stay as they are."""
+    freeze: Literal["none", "backbone"] | int | None = None
+    """none: train all. backbone: train the head only. A number: the first n stages stay as they are."""
     unfreeze_every: int | None = Field(default=None, ge=1)
     """Gradual unfreezing: start with the head, add one stage from the top every so many epochs."""
+    hold_depthwise: bool | None = None
+    """Keep depthwise filters as they are: on a CPU their gradient takes longer than everything else together."""
+    keep_statistics: bool | None = None
+    """Batch norms use the statistics that came with the weights: those of small batches are too rough for fine-tuning."""
     layer_decay: float = Field(default=1.0, gt=0, le=1)
     """Learning rate of each stage relative to the stage above it."""
 
     @field_validator("freeze")
     @classmethod
-    def _not_negative(cls, value: str | int) -> str | int:
+    def _not_negative(cls, value: str | int | None) -> str | int | None:
         if isinstance(value, int) and value < 0:
             raise ValueError("a number of stages is 0 or more")
         return value
@@ -122,8 +127,8 @@ class OptimSettings(Settings):
     """Of sgd and muon; beta 1 of adam and adamw."""
     eps: float = Field(default=1e-8, gt=0)
     """Of adam and adamw; Keras takes 1e-7."""
-    sgd_share: float = Field(default=0.1, gt=0)
-    """muon: learning rate of the biases, norms and the head, which sgd trains, relative to lr."""
+    sgd_lr: float | None = Field(default=None, gt=0)
+    """muon: peak learning rate of the biases, norms and the head, which plain sgd trains."""
     weight_decay: float | None = Field(default=None, ge=0)
     """Not on norms and biases."""
     schedule: Literal["constant", "step", "cosine", "one-cycle", "linear"] | None = None
@@ -151,14 +156,17 @@ class TrainSettings(Settings):
     """Pictures per step."""
     precision: Literal["fp32", "bf16"] | None = None
     """bf16 where the processor has it, unless asked otherwise."""
-    label_smoothing: float = Field(default=0, ge=0, lt=1)
+    label_smoothing: float | None = Field(default=None, ge=0, lt=1)
     """Probability mass that is spread over all classes."""
     class_weights: bool = False
     """Weigh the loss by the inverse of the class counts."""
+    views: int | None = Field(default=None, ge=0)
+    """With frozen lower stages: their outputs are computed once for so many random views of each picture, and every step
+    draws from these. 0 computes them anew in each step."""
     patience: int | None = Field(default=None, ge=1)
     """Stop after so many epochs without a better validation loss."""
     keep: Literal["best", "last"] = "best"
-    """Which weights become the model: those of the best validation loss, or the last."""
+    """Which weights become the model: those of the best validation loss (after calibration), or the last."""
     calibrate: bool = True
     """Fit a temperature on the validation part and ship it in the model."""
     checkpoint_every_s: float = Field(default=30, gt=0)
@@ -191,22 +199,26 @@ def recipe_for(network: str) -> str | None:
     return name if name in recipe_names() else None
 
 
-def load_recipe(name: str | None = None, overrides: dict[str, Any] | None = None) -> Recipe:
+def load_recipe(name: str | Recipe | None = None, overrides: dict[str, Any] | None = None) -> Recipe:
     """Build a recipe from a file and from settings given by name.
 
     Args:
-        name: One of `recipe_names()`, the path of a .toml file, or None for the defaults.
+        name: One of `recipe_names()`, the path of a .toml file, a recipe, or None for the defaults.
         overrides: {"optim.lr": 0.01}; text values are read as TOML where that is possible.
 
     Raises:
         SettingsError: No such recipe or setting, or a value that does not hold.
     """
-    values = _read_recipe(name) if name else {}
+    values = name.model_dump() if isinstance(name, Recipe) else _read_recipe(name) if name else {}
     for dotted, value in (overrides or {}).items():
         *path, last = dotted.split(".")
         group = values
         for step in path:
             group = group.setdefault(step, {})
+            if not isinstance(group, dict):
+                raise SettingsError(
+                    f"setting {dotted!r} does not exist.", got=f"{step} is a value", fix="see docs/settings.md."
+                )
         group[last] = _parse(value) if isinstance(value, str) else value
     return validate(values)
 

@@ -113,7 +113,7 @@ class Run:
         return self._read_json("provenance.json")
 
     def write_summary(self, values: Mapping[str, Any]) -> None:
-        """Store how it ended: seconds by stage, epochs, what was learned. Its presence means that the run is complete."""
+        """Store how it ended: seconds by stage, epochs, what was learned."""
         self._write_json("summary.json", values)
 
     def summary(self) -> dict[str, Any]:
@@ -121,8 +121,8 @@ class Run:
         return self._read_json("summary.json")
 
     def is_complete(self) -> bool:
-        """Tell whether the run came to its end."""
-        return self._path("summary.json").is_file()
+        """Tell whether the run came to its end, report included."""
+        return self._path("summary.json").is_file() and self.report_path.is_file()
 
     def write_split(self, dataset: Dataset, split: Split, hashes: Sequence[str]) -> None:
         """Store which example is train, val or test, why, and where its bytes are."""
@@ -206,9 +206,13 @@ class Run:
         return self._path("tensorboard")
 
     @property
-    def checkpoint_dir(self) -> Path:
-        """Folder of the training state."""
-        return self._path("checkpoint")
+    def checkpoint_path(self) -> Path:
+        """The training state: one file, whole or absent."""
+        return self._path("checkpoint/state.safetensors")
+
+    def has_checkpoint(self) -> bool:
+        """Tell whether there is a training state to go on from."""
+        return self.checkpoint_path.is_file()
 
     @property
     def model_dir(self) -> Path:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +19,41 @@ from linnaeus.data.folders import default_cache_dir
 from linnaeus.data.sources import open_source
 from linnaeus.errors import CheckFailed, PictureError, RunError, SourceError
 from linnaeus.learn.engine import Machine
+from linnaeus.metrics import fit_temperature
+from linnaeus.provenance import about, fingerprint, provenance, summary, write_tensorboard
 from linnaeus.records import Dataset, Decision, Finding, Predictions, Preprocessing, Scores, Split
 from linnaeus.run import Run
 from linnaeus.talk import Clock, Talk
 from linnaeus.verbs.audit import account, audit
-from linnaeus.verbs.evaluate import evaluate, evaluate_rows
+from linnaeus.verbs.evaluate import evaluate, judge, logits_of
 from linnaeus.verbs.plan import Facts, plan, preprocessing
 from linnaeus.verbs.report import report
 from linnaeus.verbs.split import split
-from linnaeus.verbs.train import Material, Trained, train
+from linnaeus.verbs.train import Material, train
 
 LOOK_AT = 200
 """Pictures whose header is read before anything is decided."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What was decided for some data, and from what."""
+
+    used: Recipe
+    decisions: list[Decision]
+    facts: dict[str, Any]
+
+    @classmethod
+    def for_data(cls, dataset: Dataset, recipe: Recipe) -> Planned:
+        """Look at the data and decide what the recipe leaves open."""
+        facts = look(dataset, recipe)
+        used, decisions = plan(recipe, facts, Machine.here())
+        return cls(used, decisions, {"name": dataset.name, **vars(facts)})
+
+    def store(self, run: Run) -> Recipe:
+        """Write the plan into the run."""
+        run.write_plan(self.used, self.decisions, self.facts)
+        return self.used
 
 
 @dataclass(frozen=True)
@@ -87,9 +107,18 @@ def tell(
     talk = talk or Talk()
     clock = clock or Clock(recipe.budget_s)
     dataset = _open(where, talk)
+    if dataset.multilabel:
+        raise SourceError(
+            f"{dataset.source} gives some pictures several labels.",
+            got="labels separated by |",
+            fix="training takes one label per picture: keep one in the label column.",
+        )
+    planned = Planned.for_data(dataset, recipe)
     run = Run.create(out, dataset.name, recipe, where | {"command": shlex.join(sys.argv)})
     talk.say(f"run: {run.folder}")
-    return _go_on(run, dataset, recipe, clock, talk)
+    for one in planned.decisions:
+        talk.say(f"  {one.setting} = {one.value}: {one.reason}")
+    return _go_on(run, dataset, planned.store(run), clock, talk)
 
 
 def resume(folder: str | Path, *, clock: Clock | None = None, talk: Talk | None = None) -> Run:
@@ -105,8 +134,9 @@ def resume(folder: str | Path, *, clock: Clock | None = None, talk: Talk | None 
             got="a run that came to its end",
             fix=f"look at {run.report_path}, or start a new one.",
         )
-    recipe = run.recipe()
-    return _go_on(run, _open(run.source(), talk), recipe, clock or Clock(recipe.budget_s), talk)
+    dataset = _open(run.source(), talk)
+    used = validate(run.plan()["used"]) if run.has_plan() else Planned.for_data(dataset, run.recipe()).store(run)
+    return _go_on(run, dataset, used, clock or Clock(used.budget_s), talk)
 
 
 @dataclass(frozen=True)
@@ -144,7 +174,7 @@ def inspect(source: str, recipe: Recipe, *, data_dir: Path | None = None, talk: 
     """Audit a source without training: the account, the class sizes and all findings, as plain values."""
     talk = talk or Talk()
     dataset = _open({"source": source, "data_dir": data_dir}, talk)
-    used, _ = plan(recipe, look(dataset, recipe), Machine.here())
+    used = Planned.for_data(dataset, recipe).used
     kept, _, findings = _look_at_all(dataset, preprocessing(used), used.data.cache_gb, talk)
     return {
         "accounted": account(dataset, findings),
@@ -157,13 +187,12 @@ def foresee(
     source: str, recipe: Recipe, *, data_dir: Path | None = None, talk: Talk | None = None
 ) -> tuple[Recipe, list[Decision]]:
     """Decide what `tell` would decide, and stop there."""
-    dataset = _open({"source": source, "data_dir": data_dir}, talk or Talk())
-    return plan(recipe, look(dataset, recipe), Machine.here())
+    planned = Planned.for_data(_open({"source": source, "data_dir": data_dir}, talk or Talk()), recipe)
+    return planned.used, planned.decisions
 
 
-def prepare(dataset: Dataset, recipe: Recipe, *, strict: bool, talk: Talk, run: Run) -> Prepared:
-    """Plan, look at every picture, set aside what cannot be used, and split."""
-    used = _plan(dataset, recipe, run, talk)
+def prepare(dataset: Dataset, used: Recipe, *, strict: bool, talk: Talk, run: Run) -> Prepared:
+    """Look at every picture, set aside what cannot be used, and split."""
     kept, found, findings = _look_at_all(dataset, preprocessing(used), used.data.cache_gb, talk)
     accounted = account(dataset, findings)
     parts = split(kept, found.hashes, used.split)
@@ -181,27 +210,21 @@ def prepare(dataset: Dataset, recipe: Recipe, *, strict: bool, talk: Talk, run: 
     return Prepared(kept, found, parts, used, accounted)
 
 
-def _go_on(run: Run, dataset: Dataset, recipe: Recipe, clock: Clock, talk: Talk) -> Run:
-    if dataset.multilabel:
-        raise SourceError(
-            f"{dataset.source} gives some pictures several labels.",
-            got="labels separated by |",
-            fix="training takes one label per picture for now: keep one in the label column.",
-        )
-    prepared = prepare(dataset, recipe, strict=bool(run.source().get("strict")), talk=talk, run=run)
+def _go_on(run: Run, dataset: Dataset, used: Recipe, clock: Clock, talk: Talk) -> Run:
+    prepared = prepare(dataset, used, strict=bool(run.source().get("strict")), talk=talk, run=run)
     _check_same_data(run, prepared)
-    run.write_provenance(_provenance(run, prepared))
+    hashes, seed = prepared.scan.hashes, prepared.used.seed
+    run.write_provenance(provenance(run, prepared.dataset, hashes, prepared.accounted, seed))
     with talk.stage("train"):
         trained = train(run, prepared.material, prepared.used, clock=clock, talk=talk)
     with talk.stage("evaluate"):
-        scores = _evaluate(run, prepared, trained.classifier, talk)
-    classifier = replace(trained.classifier, about=_about(run, prepared, trained, scores))
+        classifier, scores = _evaluate(run, prepared, trained.classifier, talk)
+    classifier = replace(classifier, about=about(run, prepared.used, trained.fitted.epochs, scores))
     classifier.save(run.model_dir)
-    _write_tensorboard(run)
-    run.write_summary(_summary(run, prepared, trained, talk))
+    write_tensorboard(run)
+    run.write_summary(summary(classifier, trained.fitted, talk))
     with talk.stage("report"):
         report(run)
-    run.write_summary(_summary(run, prepared, trained, talk))
     return run
 
 
@@ -216,18 +239,6 @@ def _open(where: Mapping[str, Any], talk: Talk) -> Dataset:
         )
     talk.say(f"{len(dataset):,} pictures in {len(dataset.classes)} classes")
     return dataset
-
-
-def _plan(dataset: Dataset, recipe: Recipe, run: Run, talk: Talk) -> Recipe:
-    """Decide what is open; a run that is resumed keeps what it decided."""
-    if run.has_plan():
-        return validate(run.plan()["used"])
-    facts = look(dataset, recipe)
-    used, decisions = plan(recipe, facts, Machine.here())
-    run.write_plan(used, decisions, vars(facts))
-    for one in decisions:
-        talk.say(f"  {one.setting} = {one.value}: {one.reason}")
-    return used
 
 
 def look(dataset: Dataset, recipe: Recipe) -> Facts:
@@ -315,90 +326,17 @@ def _check_same_data(run: Run, prepared: Prepared) -> None:
         )
 
 
-def fingerprint(dataset: Dataset, hashes: tuple[str, ...]) -> str:
-    """Identify a data set by the content and label of every picture, whatever the files are called."""
-    lines = sorted(
-        f"{digest} {example.label} {example.split}" for digest, example in zip(hashes, dataset.examples, strict=True)
-    )
-    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def _evaluate(run: Run, prepared: Prepared, classifier: Classifier, talk: Talk) -> dict[str, Scores]:
+def _evaluate(run: Run, prepared: Prepared, trained: Classifier, talk: Talk) -> tuple[Classifier, dict[str, Scores]]:
+    """Calibrate on the validation part, then score validation and test."""
+    rows = {part: prepared.split.rows(part) for part in ("val", "test") if len(prepared.split.rows(part))}
+    logits = {part: logits_of(trained, prepared.scan, some, talk) for part, some in rows.items()}
+    classifier = trained
+    if prepared.used.train.calibrate and "val" in rows:
+        labels = prepared.dataset.labels[rows["val"]]
+        classifier = replace(trained, temperature=fit_temperature(logits["val"], labels))
     scores = {}
-    for part in ("val", "test"):
-        rows = prepared.split.rows(part)
-        if len(rows):
-            predictions, scores[part] = evaluate_rows(classifier, prepared.dataset, prepared.scan, rows, talk)
-            run.write_predictions(part, predictions)
-            run.write_scores(part, scores[part])
-    return scores
-
-
-def _provenance(run: Run, prepared: Prepared) -> dict[str, Any]:
-    import platform
-
-    names = ("linnaeus", "torch", "torchvision", "timm", "numpy", "pillow", "simplejpeg", "opencv-python-headless")
-    return {
-        "command": run.source().get("command", ""),
-        "time": time.strftime("%Y-%m-%d %H:%M:%S %z"),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in names}},
-        "hardware": {**vars(Machine.here()), "system": platform.platform()},
-        "seed": prepared.used.seed,
-        "data": {
-            "source": prepared.dataset.source,
-            "name": prepared.dataset.name,
-            "fingerprint": fingerprint(prepared.dataset, prepared.scan.hashes),
-            "found": prepared.accounted["found"],
-            "used": prepared.accounted["used"],
-        },
-    }
-
-
-def _about(run: Run, prepared: Prepared, trained: Trained, scores: Mapping[str, Scores]) -> dict[str, Any]:
-    """Say in the model what it was made from and how good it is."""
-    stored = run.provenance()
-    return {
-        "data": stored["data"],
-        "versions": stored["versions"],
-        "seed": stored["seed"],
-        "epochs": trained.epochs,
-        "recipe": prepared.used.model_dump(mode="json"),
-        "scores": {
-            part: {name: [one.value, one.low, one.high, one.n] for name, one in found.overall.items()}
-            for part, found in scores.items()
-        },
-    }
-
-
-def _summary(run: Run, prepared: Prepared, trained: Trained, talk: Talk) -> dict[str, Any]:
-    network = trained.classifier.network
-    return {
-        "stages": {name: round(seconds, 2) for name, seconds in talk.seconds.items()},
-        "network": trained.classifier.architecture,
-        "parameters": sum(value.numel() for value in network.parameters()),
-        "epochs": round(trained.epochs, 3),
-        "best_epoch": round(trained.best_epoch, 3),
-        "stopped": trained.stopped,
-        "decisions": [asdict(one) for one in trained.decisions],
-        "temperature": trained.classifier.temperature,
-    }
-
-
-def _write_tensorboard(run: Run) -> None:
-    """Write the journal's epochs as TensorBoard events."""
-    from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.compat.proto.summary_pb2 import Summary
-    from tensorboard.summary.writer.event_file_writer import EventFileWriter
-
-    for path in run.tensorboard_dir.glob("events.*"):
-        path.unlink()
-    writer = EventFileWriter(str(run.tensorboard_dir))
-    for event in run.journal():
-        if event["event"] == "epoch":
-            values = [
-                Summary.Value(tag=name.replace("_", "/", 1), simple_value=value)
-                for name, value in event.items()
-                if name.startswith(("train_", "val_")) or name == "lr"
-            ]
-            writer.add_event(Event(wall_time=event["time"], step=event["step"], summary=Summary(value=values)))
-    writer.close()
+    for part, some in rows.items():
+        predictions, scores[part] = judge(logits[part], classifier.temperature, prepared.dataset, some)
+        run.write_predictions(part, predictions)
+        run.write_scores(part, scores[part])
+    return classifier, scores

@@ -46,7 +46,9 @@ class TableWriter:
         table = pa.table(dict(columns))
         if self._sink is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._sink = _open(self._unfinished, self.path.suffix, table.schema)
+            # A column without any value yet is one of numbers: words that are missing are "".
+            fields = [one.with_type(pa.float64()) if pa.types.is_null(one.type) else one for one in table.schema]
+            self._sink = _open(self._unfinished, self.path.suffix, pa.schema(fields))
         self._sink.write(table.cast(self._sink.schema) if hasattr(self._sink, "schema") else table)
 
     def close(self) -> None:

@@ -92,6 +92,10 @@ class Feed:
         shuffled = np.random.default_rng((self.seed, epoch)).permutation(self.rows)
         return np.array_split(shuffled, self.steps_per_epoch)
 
+    def view(self, rows: np.ndarray, epoch: int) -> BytesBatch:
+        """Make the pictures of some rows as a given epoch shows them; a pure function of seed, first row and epoch."""
+        return self._make(rows, epoch, int(rows[0]))
+
     def _make(self, rows: np.ndarray, epoch: int, place: int) -> BytesBatch:
         stored: Sequence[np.ndarray] = [self.pictures[int(row)] for row in rows]
         seed = (self.seed, epoch, place)

@@ -7,6 +7,7 @@ import hashlib
 import http.client
 import os
 import re
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -23,7 +24,7 @@ except ImportError:  # Windows has no flock: there two downloads of one file at 
     fcntl = None  # type: ignore[assignment]
 
 _CHUNK = 1 << 18
-_DROPPED = (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException)
+_DROPPED = (urllib.error.URLError, TimeoutError, ConnectionError, ssl.SSLError, http.client.HTTPException)
 
 
 class _Part:
@@ -98,6 +99,7 @@ def fetch(
                 part.path.unlink(missing_ok=True)
                 return path
             _fill(url, part, size, progress, patience)
+            part.file.flush()
             got, resumed = file_digest(part.path, digest), part.kept > 0
             if got == digest:
                 if fcntl is None:

@@ -17,8 +17,6 @@ from torch.optim import Optimizer
 from linnaeus.errors import RunError
 from linnaeus.learn.optim import Average
 
-FILE = "state.safetensors"
-
 
 @dataclass
 class Progress:
@@ -65,22 +63,21 @@ class TrainState:
     best: dict[str, Tensor] = field(default_factory=dict)
     progress: Progress = field(default_factory=Progress)
 
-    def save(self, folder: Path) -> None:
+    def save(self, path: Path) -> None:
         """Write the whole state; the old one stays until the new one is complete."""
-        folder.mkdir(parents=True, exist_ok=True)
-        unfinished = folder / f".{FILE}.{os.getpid()}.part"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
         save_file(self._tensors(), unfinished, {"progress": json.dumps(vars(self.progress)), **self._counters()})
         with unfinished.open("rb") as file:
             os.fsync(file.fileno())
-        os.replace(unfinished, folder / FILE)
+        os.replace(unfinished, path)
 
-    def load(self, folder: Path) -> bool:
+    def load(self, path: Path) -> bool:
         """Take up the state of a checkpoint; tell whether there was one.
 
         Raises:
             RunError: The checkpoint belongs to another network or optimizer.
         """
-        path = folder / FILE
         if not path.is_file():
             return False
         with safe_open(path, "pt") as file:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+
+from linnaeus.learn.objectives import Batch, Objective, Outcome
+from linnaeus.learn.shards import Shards
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class Engine:
         self.device: torch.device = self._accelerator.device
         self.precision, self._seed = precision, seed
         self.cores = cores_here()
+        self._shards: Shards | None = None
 
     def place(self, network: nn.Module) -> nn.Module:
         """Move a network to the device, in channels-last memory."""
@@ -66,9 +71,31 @@ class Engine:
         """Compute in the engine's precision inside the block."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
-    def backward(self, loss: Tensor) -> None:
-        """Add the gradient of the loss to the parameters."""
-        self._accelerator.backward(loss)
+    def gradient(self, network: nn.Module, objective: Objective, batch: Batch) -> Outcome:
+        """Compute the loss of a batch, and its gradient into the parameters' `grad`."""
+        if self._shards is not None:
+            return self._shards(objective, batch, self.autocast)
+        with self.autocast():
+            outcome = objective(network, batch)
+        self._accelerator.backward(outcome.loss)
+        return replace(outcome, loss=outcome.loss.detach())
+
+    @contextmanager
+    def sharing(self, network: nn.Module, count: int) -> Iterator[None]:
+        """Compute the gradients of a network in so many pieces inside the block; each thread then computes alone."""
+        if self.device.type != "cpu":
+            yield
+            return
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        self._shards = Shards(network, count) if count > 1 else None
+        try:
+            yield
+        finally:
+            if self._shards is not None:
+                self._shards.close()
+                self._shards = None
+            torch.set_num_threads(before)
 
     def reseed(self, step: int) -> None:
         """Make the randomness of a step depend on the seed and its number only, so that a resumed run is equal."""

@@ -57,19 +57,16 @@ def train(
         first: Number of the first step; above 0 when a run is resumed.
         clip_norm: Largest norm of the gradient.
     """
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     for number, batch in enumerate(batches, first):
         engine.reseed(number)
         factor = schedule(number)
         set_rate(optimizer, factor)
-        with engine.autocast():
-            outcome = objective(network, batch)
-        engine.backward(outcome.loss)
+        outcome = engine.gradient(network, objective, batch)
         if clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(trained, clip_norm)
+            torch.nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        yield Step(number, outcome.loss.detach(), outcome.right, outcome.n, factor)
+        yield Step(number, outcome.loss, outcome.right, outcome.n, factor)
 
 
 def check_finite(step: Step, network: nn.Module, optimizer: Optimizer) -> None:

@@ -28,11 +28,19 @@ class Batch:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an objective found: the loss to be made small, and how many of the N pictures were right."""
+    """What an objective found.
+
+    Attributes:
+        loss: To be made small; a mean over the batch.
+        right: Number of pictures classified rightly.
+        n: Pictures.
+        weight: What the loss is a mean over: n, or the sum of the class weights.
+    """
 
     loss: Tensor
     right: Tensor
     n: int
+    weight: Tensor
 
 
 Objective = Callable[[nn.Module, Batch], Outcome]
@@ -53,15 +61,19 @@ def supervised(
     def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
         return functional.cross_entropy(logits, labels, weight=class_weights, label_smoothing=label_smoothing)
 
+    def weight(labels: Tensor) -> Tensor:
+        return torch.tensor(float(len(labels))) if class_weights is None else class_weights[labels].sum()
+
     def plain(network: nn.Module, batch: Batch) -> Outcome:
         logits = network(batch.pictures).float()
-        return Outcome(cross_entropy(logits, batch.labels), _right(logits, batch.labels), len(batch.labels))
+        loss = cross_entropy(logits, batch.labels)
+        return Outcome(loss, _right(logits, batch.labels), len(batch.labels), weight(batch.labels))
 
     def mixed(network: nn.Module, batch: Batch) -> Outcome:
         pictures, partner, share = mix(batch, mixup, cutmix)
         logits = network(pictures).float()
         loss = share * cross_entropy(logits, batch.labels) + (1 - share) * cross_entropy(logits, batch.labels[partner])
-        return Outcome(loss, _right(logits, batch.labels), len(batch.labels))
+        return Outcome(loss, _right(logits, batch.labels), len(batch.labels), weight(batch.labels))
 
     return mixed if mixup or cutmix else plain
 

@@ -97,7 +97,7 @@ def make_optimizer(
             groups.setdefault((scales.get(name, 1.0), name not in no_decay, filters), []).append(parameter)
     described: list[dict[str, Any]] = []
     for (scale, decays, filters), parameters in groups.items():
-        rate = lr * scale * (settings.sgd_share if settings.name == "muon" and not filters else 1)
+        rate = scale * (settings.sgd_lr or lr if settings.name == "muon" and not filters else lr)
         described.append({"params": parameters, "lr": rate, "peak_lr": rate, "weight_decay": decay * decays})
         if settings.name == "muon":
             described[-1]["filters"] = filters

@@ -52,7 +52,7 @@ def freeze(network: nn.Module, how: Literal["none", "backbone"] | int) -> list[s
             fix=f"take 0 to {len(groups) - 1}, or backbone.",
         )
     low = {name for group in groups[:count] for name in group}
-    before = _frozen(network)
+    before = frozen_names(network)
     after = {
         name
         for name, parameter in network.named_parameters()
@@ -65,16 +65,17 @@ def freeze(network: nn.Module, how: Literal["none", "backbone"] | int) -> list[s
     return [name for name, _ in network.named_parameters() if name in after]
 
 
-def train_mode(network: nn.Module) -> None:
+def train_mode(network: nn.Module, *, keep_statistics: bool = False) -> None:
     """Switch to training, but leave the batch norms of frozen stages with their statistics.
 
     Args:
         network: As it was given to `freeze`, not wrapped for several devices.
+        keep_statistics: Leave all batch norms with their statistics, not only those of frozen stages.
     """
     network.train()
-    frozen = _frozen(network)
+    frozen = frozen_names(network)
     for name, layer in network.named_modules():
-        if frozen and isinstance(layer, _BatchNorm) and _is_frozen(network, name, frozen):
+        if isinstance(layer, _BatchNorm) and (keep_statistics or (frozen and _is_frozen(network, name, frozen))):
             layer.eval()
 
 
@@ -130,7 +131,8 @@ def _has_parameters(layer: nn.Module) -> bool:
     return any(True for _ in layer.parameters())
 
 
-def _frozen(network: nn.Module) -> frozenset[str]:
+def frozen_names(network: nn.Module) -> frozenset[str]:
+    """Name the parameters that `freeze` holds."""
     return network.__dict__.get("_linnaeus_frozen", frozenset())
 
 

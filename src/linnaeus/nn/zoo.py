@@ -125,6 +125,14 @@ def published_cfg(name: str) -> dict[str, Any]:
         return dict(_build(full_name, {}).pretrained_cfg)  # type: ignore[arg-type]
 
 
+def outline(name: str) -> nn.Module:
+    """Build a network without memory for its numbers, to look at its layers."""
+    if is_own_code(name):
+        return build_own(name, num_classes=2)
+    with torch.device("meta"):
+        return _build(name if name.startswith(_REMOTE) else resolve(name), {})
+
+
 def has_weights(name: str) -> bool:
     """Say whether there are published weights for a network: on board, or on a hub."""
     if is_own_code(name):

@@ -10,7 +10,7 @@ import numpy as np
 from linnaeus.classifier import Classifier
 from linnaeus.data.cache import Scan
 from linnaeus.errors import SourceError
-from linnaeus.metrics import score
+from linnaeus.metrics import apply_temperature, score
 from linnaeus.records import Dataset, Predictions, Scores
 from linnaeus.talk import Talk
 
@@ -30,7 +30,7 @@ def evaluate(classifier: Classifier, dataset: Dataset, scan: Scan, talk: Talk) -
         talk: Where progress goes.
 
     Raises:
-        SourceError: No picture carries a label that the model knows.
+        SourceError: No class of the data is one of the model's.
     """
     unknown = tuple(name for name in dataset.classes if name not in classifier.classes)
     if set(classifier.classes).isdisjoint(dataset.classes):
@@ -40,13 +40,12 @@ def evaluate(classifier: Classifier, dataset: Dataset, scan: Scan, talk: Talk) -
             fix=f"the model knows {', '.join(classifier.classes[:5])} ...: names must be equal, letter by letter.",
         )
     together = replace(dataset, classes=classifier.classes + unknown)
-    return evaluate_rows(classifier, together, scan, np.arange(len(dataset)), talk)
+    rows = np.arange(len(dataset))
+    return judge(logits_of(classifier, scan, rows, talk), classifier.temperature, together, rows)
 
 
-def evaluate_rows(
-    classifier: Classifier, dataset: Dataset, scan: Scan, rows: np.ndarray, talk: Talk
-) -> tuple[Predictions, Scores]:
-    """Predict and score some rows of a dataset whose first classes are the classifier's."""
+def logits_of(classifier: Classifier, scan: Scan, rows: np.ndarray, talk: Talk) -> np.ndarray:
+    """Compute the raw answers for some rows, float64 [n, K]."""
 
     def blocks() -> Iterator[np.ndarray]:
         for first in range(0, len(rows), AT_ONCE):
@@ -54,10 +53,21 @@ def evaluate_rows(
             yield scan.pixels.block(rows[first : first + AT_ONCE], classifier.preprocessing.size_px)
         talk.progress("evaluating", len(rows), len(rows))
 
-    probabilities = np.exp(classifier.log_probabilities(blocks()))
-    more = len(dataset.classes) - len(classifier.classes)
+    return classifier.logits(blocks())
+
+
+def judge(logits: np.ndarray, temperature: float, dataset: Dataset, rows: np.ndarray) -> tuple[Predictions, Scores]:
+    """Turn raw answers for some rows into calibrated predictions and their scores.
+
+    Args:
+        logits: [n, K].
+        temperature: Of the model.
+        dataset: Its first K classes are the model's.
+        rows: [n].
+    """
+    probabilities = apply_temperature(logits, temperature)
     predictions = Predictions(
-        probabilities=np.pad(probabilities, ((0, 0), (0, more))),
+        probabilities=np.pad(probabilities, ((0, 0), (0, len(dataset.classes) - logits.shape[1]))),
         labels=dataset.labels[rows],
         ids=tuple(dataset.examples[row].id for row in rows),
         classes=dataset.classes,

@@ -7,7 +7,7 @@ from typing import Any
 
 from linnaeus.config import Recipe, validate
 from linnaeus.learn.engine import Machine
-from linnaeus.nn import zoo
+from linnaeus.nn import stages, zoo
 from linnaeus.nn.own_code import is_own_code
 from linnaeus.records import Decision, Preprocessing
 
@@ -15,6 +15,7 @@ SMALL_PX = 64
 """Pictures up to this side are small: networks of our own learn them from nothing."""
 SMALL = ("small-64", "small-32")
 PHOTOS = "tf_efficientnet_lite0"
+FINE_TUNE_ON = 10_000
 MANY = 10_000
 """From so many small training pictures on, the wider network pays."""
 
@@ -180,7 +181,9 @@ def _training(choice: _Choices, facts: Facts, machine: Machine) -> None:
         "no weights to build on" if fresh else "a linear head on ready features is solved in seconds",
     )
     if choice["train.start"] == "head":
-        choice.settle("train.epochs", 0, "the solved head is good at once; --epochs N fine-tunes all layers from there")
+        passes = max(1, min(8, round(FINE_TUNE_ON / max(1, facts.train))))
+        choice.settle("train.epochs", passes, f"fine-tunes on about {FINE_TUNE_ON:,} pictures; 0 keeps the solved head")
+    _frozen(choice, machine)
     batch = 500 if facts.train >= MANY else 64 if facts.side_px <= SMALL_PX else 32
     choice.settle("train.batch_size", max(1, min(batch, facts.train)), f"{facts.train:,} pictures to learn from")
     if choice["model.name"] in SMALL:
@@ -193,19 +196,41 @@ def _training(choice: _Choices, facts: Facts, machine: Machine) -> None:
     )
 
 
+def _frozen(choice: _Choices, machine: Machine) -> None:
+    if choice["train.start"] == "head" and machine.device == "cpu" and not choice["model.unfreeze_every"]:
+        count = len(stages.stages(zoo.outline(choice["model.name"])))
+        choice.settle(
+            "model.freeze", round(0.4 * count), f"the lower stages of its {count} know edges and textures already"
+        )
+        choice.settle("train.views", 3, "what frozen stages give is computed once for each view")
+        choice.settle("model.hold_depthwise", True, "their gradient takes a CPU longer than everything else together")
+    if choice["train.start"] == "head":
+        choice.settle("model.keep_statistics", True, "those of small batches are too rough for fine-tuning")
+    choice.settle("model.keep_statistics", False, "they are learned with the rest")
+    choice.settle("model.freeze", "none", "everything is learned")
+    choice.settle("train.views", 0, "nothing is frozen that could be computed once")
+    choice.settle("model.hold_depthwise", False, "everything is learned")
+
+
 def _optimizer(choice: _Choices) -> None:
     if choice["model.name"] in SMALL and choice["optim.name"] in (None, "muon"):
+        batch = choice["train.batch_size"]
         choice.settle("optim.name", "muon", "learns small networks in the fewest steps")
-        choice.settle("optim.lr", 0.24, "as in airbench")
+        choice.settle(
+            "optim.lr", round(0.24 * (batch / 2000) ** 0.5, 4), "airbench's 0.24 for batches of 2,000, by the root"
+        )
+        choice.settle("optim.sgd_lr", round(0.053 * batch, 4), "airbench's 0.053 per picture")
         choice.settle("optim.schedule", "linear", "as in airbench")
-        choice.settle("optim.weight_decay", 0.0, "muon holds the norms itself")
+        choice.settle("optim.weight_decay", 4e-5, "as in airbench")
+        choice.settle("train.label_smoothing", 0.2, "as in airbench")
         return
     fine = choice["train.start"] == "head"
     choice.settle("optim.name", "adamw", "robust without tuning")
     usual = {"sgd": 0.01 if fine else 0.05, "muon": 0.05}
-    choice.settle("optim.lr", usual.get(choice["optim.name"], 1e-4 if fine else 1e-3), "usual for it")
+    choice.settle("optim.lr", usual.get(choice["optim.name"], 3e-4 if fine else 1e-3), "usual for it")
     choice.settle("optim.schedule", "cosine", "ends calmly")
     choice.settle("optim.weight_decay", {"sgd": 5e-4, "muon": 0.0}.get(choice["optim.name"], 0.05), "usual for it")
+    choice.settle("train.label_smoothing", 0.1 if fine else 0.0, "keeps the probabilities modest")
 
 
 def _augmentation(choice: _Choices, facts: Facts) -> None:
@@ -229,4 +254,4 @@ def _augmentation(choice: _Choices, facts: Facts) -> None:
         "light differs from picture to picture" if not small else "helps little on small pictures",
     )
     if choice["data.resize"] == "crop" and choice["train.epochs"]:
-        choice.settle("augment.crop_area", (0.35, 1.0), "objects stand near and far")
+        choice.settle("augment.crop_area", (0.5, 1.0), "objects stand near and far")

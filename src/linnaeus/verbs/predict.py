@@ -13,6 +13,7 @@ import numpy as np
 from linnaeus.classifier import Classifier
 from linnaeus.data.decode import middle, prepare, read_bytes
 from linnaeus.errors import PictureError
+from linnaeus.metrics import apply_temperature
 from linnaeus.records import Place, Preprocessing
 
 AT_ONCE = 128
@@ -84,6 +85,7 @@ def _answer(classifier: Classifier, paths: list[str], read: list[np.ndarray | Pi
     probabilities = np.full((len(paths), len(classifier.classes)), np.nan)
     rows = [row for row, one in enumerate(read) if isinstance(one, np.ndarray)]
     if rows:
-        probabilities[rows] = np.exp(classifier.log_probabilities([np.stack([read[row] for row in rows])]))  # type: ignore[misc]
+        logits = classifier.logits([np.stack([read[row] for row in rows])])  # type: ignore[misc]
+        probabilities[rows] = apply_temperature(logits, classifier.temperature)
     errors = tuple(str(one) if isinstance(one, PictureError) else "" for one in read)
     return Answers(tuple(paths), probabilities, errors, classifier.classes)

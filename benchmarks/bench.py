@@ -1,0 +1,61 @@
+"""What every benchmark prints first, and how it runs the command: hardware, versions, cold cache, seconds."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared" / "data"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run of `linnaeus train`: its JSON document and wall-clock seconds from the command to the end."""
+
+    document: dict[str, Any]
+    seconds: float
+
+    @property
+    def accuracy(self) -> dict[str, float]:
+        """Accuracy on the test part: value, low, high, n."""
+        return self.document["scores"]["test"]["overall"]["accuracy"]
+
+
+def header() -> str:
+    """Name the machine and the versions; the load says whether something else was running."""
+    from linnaeus.learn.engine import Machine
+
+    machine = Machine.here()
+    names = ("linnaeus", "torch", "torchvision", "timm", "numpy", "opencv-python-headless", "simplejpeg")
+    versions = ", ".join(f"{name} {version(name)}" for name in names)
+    load = os.getloadavg()[0]
+    about = f"{machine.name}, {machine.cores} cores, {machine.memory_gb} GB, bf16 {machine.bf16}, load {load:.1f}"
+    return f"{about}\n{versions}"
+
+
+def train(source: str | Path, *options: str, cache: Path | None = None) -> Outcome:
+    """Run the command in a process of its own, from a cold cache unless one is given."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = os.environ | {"LINNAEUS_CACHE": str(cache or Path(folder) / "cache")}
+        command = [sys.executable, "-m", "linnaeus", "train", str(source), "--out", f"{folder}/run", "--json", *options]
+        started = time.perf_counter()
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        seconds = time.perf_counter() - started
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
+    return Outcome(json.loads(done.stdout), seconds)
+
+
+def cifar10(folder: Path) -> Path:
+    """Unpack CIFAR-10 into its binary layout."""
+    subprocess.run([sys.executable, str(SHARED / "unpack_cifar10.py"), str(folder)], check=True)
+    return folder / "cifar-10-batches-bin"

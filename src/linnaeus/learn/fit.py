@@ -1,0 +1,339 @@
+"""One gradient training: the caller's side of the loop, with evaluation, checkpoints, budget and patience."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from linnaeus.config import Recipe
+from linnaeus.data.batches import BytesBatch, Feed
+from linnaeus.errors import Interrupted
+from linnaeus.learn.checkpoint import TrainState
+from linnaeus.learn.engine import Engine
+from linnaeus.learn.frozen import FrozenFeed
+from linnaeus.learn.infer import infer
+from linnaeus.learn.interrupt import interruptible
+from linnaeus.learn.loop import Step, check_finite, train
+from linnaeus.learn.material import EVALUATE_AT_ONCE, Material
+from linnaeus.learn.objectives import Batch, Objective, inverse_frequency, supervised
+from linnaeus.learn.optim import Average, Schedule, make_optimizer, make_schedule
+from linnaeus.learn.shards import shard_count
+from linnaeus.metrics import apply_temperature, fit_temperature
+from linnaeus.nn import stages
+from linnaeus.nn.cut import cut
+from linnaeus.nn.depthwise import hold_depthwise, release_depthwise
+from linnaeus.nn.input import FromBytes
+from linnaeus.records import Decision
+from linnaeus.run import Run
+from linnaeus.talk import Clock, Talk
+
+READ_LOSSES_EVERY = 20
+FROZEN_BYTES = 4e9
+"""Most memory for the outputs of frozen stages."""
+FINISH_S = 12.0
+"""Seconds of a budget that are kept for scores, report and saving."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """How a training ended.
+
+    Attributes:
+        epochs: Passes done.
+        best_epoch: After how many of them the kept weights were reached.
+        stopped: Why it ended: "all epochs done", "patience", "budget".
+        decisions: What was decided on the way.
+    """
+
+    epochs: float
+    best_epoch: float
+    stopped: str
+    decisions: tuple[Decision, ...] = ()
+
+
+class Fit:
+    """One gradient training.
+
+    Args:
+        run: Gets the journal and the checkpoints; a checkpoint in it is gone on from.
+        network: Is trained in place.
+        material: What to learn from.
+        recipe: Nothing left open.
+        engine: The machine.
+        clock: The budget.
+        talk: Where words and progress go.
+    """
+
+    def __init__(
+        self, run: Run, network: nn.Module, material: Material, recipe: Recipe, engine: Engine, clock: Clock, talk: Talk
+    ) -> None:
+        assert recipe.train.batch_size
+        assert recipe.train.epochs
+        self.run, self.network, self.material, self.recipe = run, network, material, recipe
+        self.engine, self.clock, self.talk = engine, clock, talk
+        self.feed = Feed(
+            pictures=material.pixels,
+            rows=material.split.rows("train"),
+            labels=material.labels,
+            settings=recipe.augment,
+            size_px=material.preprocessing.size_px,
+            batch_size=recipe.train.batch_size,
+            seed=recipe.seed,
+        )
+        self.from_bytes = FromBytes(material.preprocessing.mean, material.preprocessing.std).to(engine.device)
+        self.objective = self._objective()
+        self.groups = len(stages.stages(self.network))
+        if not recipe.model.unfreeze_every:
+            stages.freeze(self.network, recipe.model.freeze or "none")
+        if recipe.model.hold_depthwise:
+            hold_depthwise(self.network)
+        optimizer = make_optimizer(
+            self.network,
+            recipe.optim,
+            stages.no_decay(self.network),
+            stages.layer_scales(self.network, recipe.model.layer_decay) if recipe.model.layer_decay < 1 else {},
+        )
+        average = Average(self.network, recipe.optim.ema) if recipe.optim.ema else None
+        self.state = TrainState(self.network, optimizer, average)
+        self.upper: nn.Module = self.network
+        self.frozen: FrozenFeed | None = None
+        self.decisions: list[Decision] = []
+        self.waiting: list[Step] = []
+        self.saved_at = time.monotonic()
+
+    def run_through(self) -> Fitted:
+        """Train to the end; save on the way and when interrupted."""
+        if self.state.load(self.run.checkpoint_path):
+            self.run.rewind_journal(self.state.progress.step)
+        elif self.recipe.train.start == "head":
+            self._end_epoch(0, lambda _: 0.0)
+        per_epoch = self.feed.steps_per_epoch
+        total = self._length()
+        schedule = make_schedule(self.recipe.optim, total, per_epoch)
+        stopped = "all epochs done"
+        self._cut_frozen()
+        size_px, batch_size = self.material.preprocessing.size_px, self.feed.batch_size
+        self._thaw(self.state.progress.step // per_epoch)
+        pieces = shard_count(self.network, batch_size, size_px, self.engine.cores)
+        with interruptible() as interrupted, self.engine.sharing(self.upper, pieces):
+            for step in self._steps(schedule, total):
+                self._note(step)
+                done = step.number + 1
+                if done % per_epoch == 0 or done == total:
+                    self._end_epoch(done, schedule)
+                    if self._out_of_patience():
+                        stopped = "patience"
+                        break
+                if self.clock.left() < FINISH_S + self.evaluation_s:
+                    self._end_epoch(done, schedule)
+                    stopped = "budget"
+                    break
+                if interrupted.is_set():
+                    self._save()
+                    raise Interrupted(str(self.run.folder))
+                if time.monotonic() - self.saved_at > self.recipe.train.checkpoint_every_s:
+                    self._save()
+        return self._result(stopped)
+
+    def _steps(self, schedule: Schedule, total: int) -> Iterator[Step]:
+        first = self.state.progress.step
+        if self.frozen is not None:
+            batches = self.frozen.batches(first, total, self.engine.device)
+        else:
+            batches = map(self._to_batch, self.feed.batches(first, total))
+        return train(
+            self.upper,
+            batches,
+            self.objective,
+            self.state.optimizer,
+            schedule,
+            self.engine,
+            first=first,
+            clip_norm=self.recipe.optim.clip_norm,
+        )
+
+    def _cut_frozen(self) -> None:
+        """Compute what frozen stages give once, where the network can be cut and the outputs fit into memory."""
+        views = self.recipe.train.views
+        frozen = stages.frozen_names(self.network)
+        if not views or not frozen or self.recipe.model.unfreeze_every:
+            return
+        rows = self.feed.rows[:2]
+        example = self.from_bytes(torch.from_numpy(self.material.pixels.block(rows, self.feed.size_px)))
+        halves = cut(self.network, frozen, example.to(self.engine.device))
+        if halves is None:
+            return
+        lower, upper = halves
+        with torch.no_grad():
+            numbers = lower.eval()(example[:1].to(self.engine.device)).numel()
+        if numbers * 2 * views * len(self.feed.rows) > FROZEN_BYTES:
+            return
+        with self.talk.stage("frozen stages"):
+            how = self.material.preprocessing
+            self.frozen = FrozenFeed.make(lower, self.feed, views, how, self.engine, self.talk)
+        self.upper = upper
+
+    def _to_batch(self, made: BytesBatch) -> Batch:
+        device = self.engine.device
+        pictures = self.from_bytes(torch.from_numpy(made.pictures).to(device, non_blocking=True))
+        return Batch(pictures, torch.from_numpy(made.labels).to(device, non_blocking=True), made.seed)
+
+    def _objective(self) -> Objective:
+        settings = self.recipe
+        weights = inverse_frequency(self.material.counts()) if settings.train.class_weights else None
+        return supervised(
+            label_smoothing=settings.train.label_smoothing or 0.0,
+            class_weights=None if weights is None else weights.to(self.engine.device),
+            mixup=settings.augment.mixup,
+            cutmix=settings.augment.cutmix,
+        )
+
+    def _length(self) -> int:
+        """Count the steps to be done; a budget may allow fewer than were asked for."""
+        assert self.recipe.train.epochs
+        wanted = max(1, round(self.recipe.train.epochs * self.feed.steps_per_epoch))
+        progress = self.state.progress
+        self.evaluation_s = progress.evaluation_s
+        if self.recipe.budget_s is None or progress.steps_planned:
+            return progress.steps_planned or wanted
+        step_s, self.evaluation_s = self._pace()
+        progress.evaluation_s = self.evaluation_s
+        epoch_s = step_s * self.feed.steps_per_epoch + self._val_share() * self.evaluation_s
+        room = self.clock.left() - FINISH_S - self.evaluation_s
+        fits = int(0.9 * room / epoch_s * self.feed.steps_per_epoch)
+        progress.steps_planned = max(1, min(wanted, fits))
+        if progress.steps_planned < wanted:
+            epochs = round(progress.steps_planned / self.feed.steps_per_epoch, 2)
+            reason = f"the budget leaves {room:.0f} s at {epoch_s:.1f} s an epoch"
+            self.decisions.append(Decision("train.epochs", epochs, reason))
+            self.talk.say(f"train.epochs = {epochs}: {reason}")
+        return progress.steps_planned
+
+    def _pace(self) -> tuple[float, float]:
+        """Measure seconds per step, and seconds to evaluate val and test, on a throw-away copy."""
+        twin = copy.deepcopy(self.network)
+        optimizer = make_optimizer(twin, self.recipe.optim, set(), {})
+        batches = map(self._to_batch, self.feed.batches(0, 5))
+        marks = []
+        stages.train_mode(twin)
+        for _ in train(twin, batches, self.objective, optimizer, lambda _: 0.0, self.engine):
+            marks.append(time.monotonic())
+        rows = np.flatnonzero(self.material.split.parts != "train")
+        if not len(rows):
+            return float(np.median(np.diff(marks))), 0.0
+        started = time.monotonic()
+        self._logits(twin, rows[:EVALUATE_AT_ONCE])
+        return float(np.median(np.diff(marks))), (time.monotonic() - started) * len(rows) / min(
+            len(rows), EVALUATE_AT_ONCE
+        )
+
+    def _val_share(self) -> float:
+        parts = self.material.split.parts
+        return float((parts == "val").sum() / max(1, (parts != "train").sum()))
+
+    def _note(self, step: Step) -> None:
+        self.waiting.append(step)
+        if self.state.average:
+            self.state.average.update(self.network)
+        if len(self.waiting) >= READ_LOSSES_EVERY:
+            self._read_losses()
+
+    def _read_losses(self) -> None:
+        """Read the losses of the last steps; late, so that a GPU is not kept waiting."""
+        progress = self.state.progress
+        for step in self.waiting:
+            check_finite(step, self.network, self.state.optimizer)
+            progress.loss_sum += step.loss.item() * step.n
+            progress.right += int(step.right)
+            progress.seen += step.n
+            progress.step = step.number + 1
+        self.waiting.clear()
+        epoch = progress.step / self.feed.steps_per_epoch
+        total = progress.steps_planned or round((self.recipe.train.epochs or 0) * self.feed.steps_per_epoch)
+        shown = f"train: epoch {epoch:.1f}, loss {progress.loss_sum / max(1, progress.seen):.3f}"
+        self.talk.progress(shown, progress.step, total)
+
+    def _end_epoch(self, done: int, schedule: Schedule) -> None:
+        """Measure on the validation part, remember the best weights, write the journal, save."""
+        self._read_losses()
+        progress, epoch = self.state.progress, done / self.feed.steps_per_epoch
+        event: dict[str, Any] = {
+            "event": "epoch",
+            "time": time.time(),
+            "step": done,
+            "epoch": round(epoch, 4),
+            "lr": (self.recipe.optim.lr or 0) * schedule(max(0, done - 1)),
+        }
+        if progress.seen:
+            event |= {"train_loss": progress.loss_sum / progress.seen, "train_accuracy": progress.right / progress.seen}
+        loss, accuracy, calibrated = self._validate()
+        if loss is not None:
+            event |= {"val_loss": loss, "val_accuracy": accuracy, "val_loss_calibrated": calibrated}
+            loss = calibrated
+        gained = loss is not None and loss < progress.best_loss
+        if loss is None or gained or self.recipe.train.keep == "last":
+            self.state.best = {name: value.detach().clone() for name, value in self._weights().items()}
+            progress.best_epoch = epoch
+        progress.best_loss = min(progress.best_loss, loss if loss is not None else progress.best_loss)
+        progress.epochs_without_gain = 0 if gained else progress.epochs_without_gain + 1
+        progress.loss_sum, progress.right, progress.seen = 0.0, 0, 0
+        self.run.log(event)
+        self._thaw(done // self.feed.steps_per_epoch)
+        self._save()
+
+    def _validate(self) -> tuple[float, float, float] | tuple[None, None, None]:
+        """Measure loss, accuracy, and the loss after calibration: label smoothing makes the plain one a poor judge."""
+        rows = self.material.split.rows("val")
+        rows = rows[self.material.labels[rows] >= 0]
+        if not len(rows):
+            return None, None, None
+        network = self.network
+        if self.state.average:
+            network = copy.deepcopy(self.network)
+            network.load_state_dict(self.state.average.values)
+        logits = self._logits(network, rows)
+        labels = self.material.labels[rows]
+        temperature = fit_temperature(logits, labels)
+        plain, calibrated = (_log_loss(apply_temperature(logits, one), labels) for one in (1.0, temperature))
+        return plain, float((logits.argmax(1) == labels).mean()), calibrated
+
+    def _logits(self, network: nn.Module, rows: np.ndarray) -> np.ndarray:
+        parts = infer(network, self.material.blocks(rows), self.material.preprocessing, self.engine)
+        return torch.cat([part.double() for part in parts]).numpy()
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        return self.state.average.values if self.state.average else self.network.state_dict()
+
+    def _thaw(self, epoch: int) -> None:
+        every = self.recipe.model.unfreeze_every
+        if every:
+            stages.freeze(self.network, self.groups - stages.unfrozen_stages(epoch, every, self.groups))
+        stages.train_mode(self.network, keep_statistics=bool(self.recipe.model.keep_statistics))
+
+    def _out_of_patience(self) -> bool:
+        patience = self.recipe.train.patience
+        return patience is not None and self.state.progress.epochs_without_gain >= patience
+
+    def _save(self) -> None:
+        self._read_losses()
+        self.state.save(self.run.checkpoint_path)
+        self.saved_at = time.monotonic()
+
+    def _result(self, stopped: str) -> Fitted:
+        progress = self.state.progress
+        self.network.load_state_dict(self.state.best)
+        release_depthwise(self.network)
+        self.network.eval()
+        epochs = progress.step / self.feed.steps_per_epoch
+        return Fitted(epochs, progress.best_epoch, stopped, tuple(self.decisions))
+
+
+def _log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    return float(-np.log(probabilities[np.arange(len(labels)), labels] + 1e-12).mean())

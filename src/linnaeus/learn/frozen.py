@@ -1,0 +1,74 @@
+"""Batches for the upper part of a network whose lower part is frozen: what the lower part gives is computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from linnaeus.data.batches import Feed
+from linnaeus.learn.engine import Engine
+from linnaeus.learn.infer import infer
+from linnaeus.learn.objectives import Batch
+from linnaeus.records import Preprocessing
+from linnaeus.talk import Talk
+
+AT_ONCE = 250
+
+
+@dataclass(frozen=True)
+class FrozenFeed:
+    """Outputs of the frozen part for several random views of every training picture.
+
+    Attributes:
+        outputs: bfloat16, [views, N, ...]; channels last where they have height and width.
+        feed: What the views were drawn from; it also deals the batches.
+        place: Row number of a picture -> its place in `outputs`.
+    """
+
+    outputs: Tensor
+    feed: Feed
+    place: dict[int, int]
+
+    @classmethod
+    def make(
+        cls, lower: nn.Module, feed: Feed, views: int, preprocessing: Preprocessing, engine: Engine, talk: Talk
+    ) -> FrozenFeed:
+        """Compute the outputs of the frozen part for `views` views of each picture.
+
+        Args:
+            lower: The frozen part; is put into evaluation mode.
+            feed: Pictures and their augmentation; view v is what epoch v would show.
+            views: How many.
+            preprocessing: For the normalisation.
+            engine: The machine and precision.
+            talk: Where progress goes.
+        """
+        N, outputs, done = len(feed.rows), [], 0
+        for view in range(views):
+            blocks = (feed.view(feed.rows[first : first + AT_ONCE], view).pictures for first in range(0, N, AT_ONCE))
+            for part in infer(lower, blocks, preprocessing, engine):
+                outputs.append(part.to(torch.bfloat16))
+                done += len(part)
+                talk.progress("frozen stages", done, views * N)
+        # One view after the other, joined without a second copy of everything at once.
+        whole = torch.empty((views * N, *outputs[0].shape[1:]), dtype=torch.bfloat16)
+        if whole.ndim == 4:
+            whole = whole.to(memory_format=torch.channels_last)
+        torch.cat(outputs, out=whole)
+        return cls(whole, feed, {int(row): place for place, row in enumerate(feed.rows)})
+
+    def batches(self, first: int, stop: int, device: torch.device) -> Iterator[Batch]:
+        """Yield batches number `first` up to and without `stop`; a pure function of seed and number, as `Feed` is."""
+        views = len(self.outputs) // len(self.feed.rows)
+        for number in range(first, stop):
+            epoch, place = divmod(number, self.feed.steps_per_epoch)
+            rows = self.feed.order(epoch)[place]
+            chosen = np.random.default_rng((self.feed.seed, epoch, place, 2)).integers(views, size=len(rows))
+            places = [self.place[int(row)] + view * len(self.feed.rows) for row, view in zip(rows, chosen, strict=True)]
+            pictures = self.outputs[torch.tensor(places)].to(device)
+            labels = torch.from_numpy(self.feed.labels[rows]).to(device)
+            yield Batch(pictures, labels, (self.feed.seed, epoch, place))

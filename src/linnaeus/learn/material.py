@@ -1,0 +1,43 @@
+"""What there is to learn from: pictures, labels, parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from linnaeus.data.pixels import Pixels
+from linnaeus.records import Preprocessing, Split
+
+EVALUATE_AT_ONCE = 250
+
+
+@dataclass(frozen=True)
+class Material:
+    """What there is to learn from.
+
+    Attributes:
+        pixels: Stored pictures by row number.
+        labels: Class numbers, int64 [N].
+        hashes: Content hash of each picture.
+        split: Which row is train, val or test.
+        classes: K names.
+        preprocessing: How pictures become the network's input.
+    """
+
+    pixels: Pixels
+    labels: np.ndarray
+    hashes: tuple[str, ...]
+    split: Split
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+
+    def blocks(self, rows: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield pictures as evaluation sees them, some at a time: uint8 [n, S, S, C]."""
+        for first in range(0, len(rows), EVALUATE_AT_ONCE):
+            yield self.pixels.block(rows[first : first + EVALUATE_AT_ONCE], self.preprocessing.size_px)
+
+    def counts(self) -> np.ndarray:
+        """Count the training pictures of each class, [K]."""
+        return np.bincount(self.labels[self.split.rows("train")], minlength=len(self.classes))

@@ -1,0 +1,96 @@
+"""Cut a network in two where its frozen part ends, so that the frozen part need run only once per picture."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+from torch import Tensor, fx, nn
+
+from linnaeus.errors import ModelError
+
+
+class _Tracer(fx.Tracer):
+    """Go into blocks, not into layers: what a layer does may depend on its mode, which changes later."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Take torch's and timm's layers, and all modules without children, as they are."""
+        library = m.__module__.startswith(("torch.nn", "timm.layers"))
+        container = isinstance(m, nn.Sequential | nn.ModuleList | nn.ModuleDict)
+        return (library and not container) or next(m.children(), None) is None
+
+
+def cut(network: nn.Module, frozen: Collection[str], example: Tensor) -> tuple[nn.Module, nn.Module] | None:
+    """Split a network into what comes before its first trained parameter and what comes after.
+
+    Both halves share the network's layers: training the upper half trains the network. The cut is checked on the
+    example; where the network cannot be followed or split at one tensor, there is no cut.
+
+    Args:
+        network: In the mode in which it is trained.
+        frozen: Names of the parameters that stay as they are.
+        example: Normalised pictures [N, C, H, W].
+
+    Returns:
+        Lower and upper half, or None.
+    """
+    try:
+        graph = _Tracer().trace(network)
+    except Exception:
+        # Tracing runs the network's own code on symbols; code that looks at values can fail in any way.
+        return None
+    nodes = list(graph.nodes)
+    place = _last_cut(nodes, network, set(frozen))
+    if place is None:
+        return None
+    lower, upper = _halves(network, graph, nodes[place])
+    return (lower, upper) if _agrees(network, lower, upper, example) else None
+
+
+def _last_cut(nodes: list[fx.Node], network: nn.Module, frozen: set[str]) -> int | None:
+    """Find the last node that only frozen parameters feed and that alone is needed afterwards."""
+    best = None
+    for place, node in enumerate(nodes[:-1]):
+        if _trains(node, network, frozen):
+            break
+        alive = [one for one in nodes[: place + 1] if any(nodes.index(user) > place for user in one.users)]
+        if alive == [node] and node.op == "call_module":
+            best = place
+    return best
+
+
+def _trains(node: fx.Node, network: nn.Module, frozen: set[str]) -> bool:
+    if node.op == "get_attr":
+        return str(node.target) in dict(network.named_parameters()) and str(node.target) not in frozen
+    if node.op != "call_module":
+        return False
+    prefix = f"{node.target}."
+    return any(name.startswith(prefix) and name not in frozen for name, _ in network.named_parameters())
+
+
+def _halves(network: nn.Module, graph: fx.Graph, last: fx.Node) -> tuple[nn.Module, nn.Module]:
+    lower, upper = fx.Graph(), fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
+    for node in graph.nodes:
+        copies[node] = lower.node_copy(node, copies.__getitem__)
+        if node is last:
+            break
+    lower.output(copies[last])
+    rest = {last: upper.placeholder("x")}
+    after = list(graph.nodes)
+    for node in after[after.index(last) + 1 :]:
+        rest[node] = upper.node_copy(node, rest.__getitem__)
+    return fx.GraphModule(network, lower), fx.GraphModule(network, upper)
+
+
+def _agrees(network: nn.Module, lower: nn.Module, upper: nn.Module, example: Tensor) -> bool:
+    modes = {name: layer.training for name, layer in network.named_modules()}
+    network.eval()
+    try:
+        with torch.no_grad():
+            return bool(torch.allclose(upper(lower(example)), network(example), atol=1e-4, rtol=1e-4))
+    except (RuntimeError, TypeError, ModelError):
+        return False
+    finally:
+        for name, layer in network.named_modules():
+            layer.training = modes[name]

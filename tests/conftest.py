@@ -1,0 +1,147 @@
+"""What many tests share: a small folder of pictures that is learned in seconds, and one finished run on it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+# Tests share their cores, with each other and with whatever else runs: threads that wait for each other would cost more
+# than they bring. Set before torch is imported, and inherited by the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+CLASSES = ("blau, kühl", "green", "red")
+"""One name has a comma and an umlaut: names are a contract, whatever they look like."""
+HUES = {"blau, kühl": (50, 80, 200), "green": (60, 180, 70), "red": (200, 60, 50)}
+QUICK = {"train.epochs": 5, "data.size_px": 16, "train.batch_size": 16, "train.precision": "fp32"}
+
+
+def write_picture(path: Path, colour: tuple[int, int, int], seed: int, side: int = 20) -> Path:
+    """Save a noisy picture of about one colour: classes overlap a little, so that no probability is 0 or 1."""
+    draw = np.random.default_rng(seed)
+    pixels = np.array(colour) + draw.normal(0, 35, 3) + draw.normal(0, 40, (side, side, 3))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path)
+    return path
+
+
+def write_photos(folder: Path, each: int = 24, names: dict[str, str] | None = None, first: int = 0) -> Path:
+    """Write a folder per class; `names` renames classes."""
+    for k, (name, colour) in enumerate(HUES.items()):
+        for i in range(first, first + each):
+            write_picture(folder / (names or {}).get(name, name) / f"{i:03}.png", colour, 1000 * k + i)
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_folders(tmp_path_factory):
+    """Keep caches, trust and the hub of this machine out of the tests."""
+    base = tmp_path_factory.mktemp("machine")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LINNAEUS_CACHE", str(base / "cache"))
+        patch.setenv("XDG_STATE_HOME", str(base / "state"))
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        yield
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory):
+    """72 pictures of 20 px in three classes; not to be changed."""
+    return write_photos(tmp_path_factory.mktemp("pictures") / "photos")
+
+
+@pytest.fixture(scope="session")
+def trained(photos, tmp_path_factory):
+    """A finished run on `photos`; not to be changed."""
+    from linnaeus import story
+    from linnaeus.config import load_recipe
+
+    return story.tell(str(photos), load_recipe(None, QUICK), out=tmp_path_factory.mktemp("runs") / "trained")
+
+
+@pytest.fixture(scope="session")
+def classifier(trained):
+    """The classifier of `trained`."""
+    from linnaeus.classifier import Classifier
+
+    return Classifier.load(trained.folder)
+
+
+@pytest.fixture
+def train_quickly(photos, tmp_path, monkeypatch):
+    """Train on `photos` with other settings, without a report: train_quickly(**{"optim.name": "sgd"}) gives the run."""
+    from linnaeus import story
+    from linnaeus.config import load_recipe
+
+    monkeypatch.setattr(story, "report", lambda run: run.report_path)
+    count = 0
+
+    def run(source=photos, out=None, recipe=None, **settings):
+        nonlocal count
+        count += 1
+        settings = QUICK | {"train.epochs": 2} | settings if recipe is None else settings
+        return story.tell(str(source), load_recipe(recipe, settings), out=out or tmp_path / f"run-{count}")
+
+    return run
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Run the command line in this process: command("predict", run, "x.png") -> (exit code, stdout, stderr)."""
+    from linnaeus.cli import main
+
+    def run(*words):
+        monkeypatch.setattr("sys.argv", ["linnaeus", *map(str, words)])
+        capsys.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code or 0
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def tree_hash():
+    """Fingerprint a folder: names, sizes, times and contents."""
+    import hashlib
+
+    def digest(folder: Path) -> str:
+        seen = hashlib.sha256()
+        for path in sorted(Path(folder).rglob("*")):
+            status = os.lstat(path)
+            seen.update(f"{path.relative_to(folder)} {status.st_mode} {status.st_mtime_ns}".encode())
+            seen.update(path.read_bytes() if path.is_file() else b"")
+        return seen.hexdigest()
+
+    return digest
+
+
+@pytest.fixture
+def read_csv():
+    """Read a CSV as a list of dictionaries."""
+
+    def read(path: Path) -> list[dict[str, str]]:
+        with Path(path).open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+    return read
+
+
+@pytest.fixture
+def epochs_of():
+    """List the epoch events of a run's journal."""
+
+    def read(run: Path) -> list[dict]:
+        lines = (Path(run) / "journal.jsonl").read_text(encoding="utf-8").splitlines()
+        return [event for event in map(json.loads, lines) if event["event"] == "epoch"]
+
+    return read

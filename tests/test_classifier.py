@@ -1,0 +1,247 @@
+import io
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+
+from conftest import CLASSES, HUES, write_picture
+from linnaeus.classifier import CONFIG, WEIGHTS, Classifier
+from linnaeus.errors import ModelError, PictureError, RunError
+from linnaeus.nn import zoo
+from linnaeus.nn.input import FromBytes
+from linnaeus.records import Preprocessing
+
+OWN = """
+from torch import nn
+
+def network(num_classes, in_chans=3, width=4):
+    return nn.Sequential(nn.Conv2d(in_chans, width, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes))
+"""
+
+
+def make(name, size_px=32, classes=("a", "b", "c"), channels=3, **options):
+    torch.manual_seed(0)
+    network = zoo.create(name, num_classes=len(classes), channels=channels, size_px=size_px, weights="none", options=options)
+    how = Preprocessing(size_px, "squash", channels=channels, mean=(0.4,) * channels, std=(0.3,) * channels)
+    return Classifier(network, name, classes, how, temperature=1.7, options=options, about={"seed": 3})
+
+
+def some(n=5, size=32):
+    return np.random.default_rng(0).integers(0, 256, (n, size, size, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def photo(tmp_path):
+    return write_picture(tmp_path / "photo.png", HUES["red"], 5)
+
+
+@pytest.fixture
+def own(tmp_path):
+    (tmp_path / "mine.py").write_text(OWN)
+    made = make(f"{tmp_path / 'mine.py'}:network", width=6)
+    made.save(tmp_path / "model")
+    return made
+
+
+@pytest.mark.parametrize("name", ["keras-cifar10", "small-32", "tf_efficientnet_lite0", "resnet18"])
+def test_a_model_answers_the_same_after_saving_and_loading(tmp_path, name):
+    made = make(name)
+    made.save(tmp_path)
+    loaded = Classifier.load(tmp_path)
+    assert np.array_equal(made.predict_proba(some()), loaded.predict_proba(some()))
+    assert (loaded.classes, loaded.preprocessing, loaded.temperature) == (made.classes, made.preprocessing, 1.7)
+    assert loaded.about == {"seed": 3}
+
+
+def test_options_of_the_network_come_back(tmp_path):
+    made = make("torch-simplecnn", batch_norm=True)
+    made.save(tmp_path)
+    assert np.array_equal(Classifier.load(tmp_path).predict_proba(some()), made.predict_proba(some()))
+
+
+def test_one_channel_models_come_back(tmp_path):
+    made = make("small-32", channels=1)
+    made.save(tmp_path)
+    assert np.array_equal(Classifier.load(tmp_path).predict_proba(some()), made.predict_proba(some()))
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "keras-cifar10", "small-32"])
+def test_timm_loads_the_model_folder_as_it_is(tmp_path, name):
+    made = make(name)
+    made.save(tmp_path)
+    theirs = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
+    pictures = FromBytes(made.preprocessing.mean, made.preprocessing.std)(torch.from_numpy(some()))
+    with torch.no_grad():
+        assert torch.equal(theirs(pictures), made.network.eval()(pictures))
+
+
+def test_timm_reads_the_size_and_normalisation_from_the_model_folder(trained, classifier):
+    theirs = timm.create_model(f"local-dir:{trained.model_dir}", pretrained=True)
+    data = timm.data.resolve_model_data_config(theirs)
+    assert tuple(data["input_size"]) == (3, 16, 16)
+    assert tuple(data["mean"]) == classifier.preprocessing.mean
+    assert data["crop_mode"] == "squash"
+
+
+def test_a_run_and_its_model_folder_load_alike(trained):
+    one, other = Classifier.load(trained.folder), Classifier.load(str(trained.model_dir))
+    assert np.array_equal(one.predict_proba(some(2, 16)), other.predict_proba(some(2, 16)))
+
+
+def test_the_model_folder_is_two_files_without_code(trained):
+    assert sorted(path.name for path in trained.model_dir.iterdir()) == [CONFIG, WEIGHTS]
+
+
+def test_class_names_survive_commas_and_umlauts(classifier):
+    assert classifier.classes == CLASSES
+    assert list(classifier.classes_) == list(CLASSES)
+
+
+def test_every_way_to_give_a_picture_gives_the_same_answer(classifier, photo):
+    picture = Image.open(photo)
+    array = np.asarray(picture)
+    expected = classifier.predict_proba(photo)
+    ways = [str(photo), photo.read_bytes(), picture, array, [photo], [array, array][:1], array[None], (p for p in [photo])]
+    for way in ways:
+        assert np.array_equal(classifier.predict_proba(way), expected)
+
+
+def test_a_single_picture_gives_one_row(classifier, photo):
+    assert classifier.predict_proba(photo).shape == (1, 3)
+    assert classifier.predict(photo).tolist() == ["red"]
+
+
+def test_a_grey_array_is_a_picture(classifier):
+    assert classifier.predict_proba(np.full((20, 20), 90, np.uint8)).shape == (1, 3)
+
+
+def test_pictures_of_mixed_kinds_and_sizes_keep_their_order(classifier, photo):
+    mixed = [photo, np.zeros((40, 30, 3), np.uint8), Image.new("L", (9, 9)), photo.read_bytes()]
+    together = classifier.predict_proba(mixed)
+    apart = np.concatenate([classifier.predict_proba(one) for one in mixed])
+    assert np.allclose(together, apart, atol=1e-6)
+
+
+def test_many_pictures_keep_their_order(classifier):
+    pictures = some(75, 16)
+    apart = np.concatenate([classifier.predict_proba(one) for one in pictures])
+    assert np.allclose(classifier.predict_proba(pictures), apart, atol=1e-6)
+
+
+def test_rows_are_probabilities(classifier):
+    rows = classifier.predict_proba(some(7))
+    assert rows.dtype == np.float64
+    assert np.allclose(rows.sum(axis=1), 1)
+
+
+def test_no_pictures_give_no_rows(classifier):
+    assert classifier.predict_proba([]).shape == (0, 3)
+    assert classifier.predict([]).tolist() == []
+
+
+def test_the_temperature_calms_the_probabilities_and_keeps_the_answer(classifier):
+    calm = replace(classifier, temperature=10 * classifier.temperature)
+    assert calm.predict_proba(some()).max() < classifier.predict_proba(some()).max()
+    assert calm.predict(some()).tolist() == classifier.predict(some()).tolist()
+
+
+@pytest.mark.parametrize("broken", [b"not a picture", b"", b"\xff\xd8\xff\xe0 half"])
+def test_a_picture_that_cannot_be_read_raises(classifier, photo, broken):
+    with pytest.raises(PictureError):
+        classifier.predict([photo, broken])
+
+
+def test_a_missing_file_raises(classifier, tmp_path):
+    with pytest.raises(PictureError, match="missing"):
+        classifier.predict(tmp_path / "nowhere.jpg")
+
+
+def test_a_folder_without_a_model_is_an_error_in_words(tmp_path):
+    with pytest.raises(RunError, match="should be a run or a model folder"):
+        Classifier.load(tmp_path)
+    with pytest.raises(RunError, match="no such folder"):
+        Classifier.load(tmp_path / "nowhere")
+
+
+@pytest.fixture
+def damaged(trained, tmp_path):
+    """A copy of the model whose config can be changed: damaged(lambda config: ...) gives its folder."""
+    shutil.copytree(trained.model_dir, tmp_path / "copy")
+
+    def change(edit):
+        path = tmp_path / "copy" / CONFIG
+        config = json.loads(path.read_text(encoding="utf-8"))
+        edit(config)
+        path.write_text(json.dumps(config), encoding="utf-8")
+        return tmp_path / "copy"
+
+    return change
+
+
+def test_a_model_of_a_newer_version_says_so(damaged):
+    with pytest.raises(ModelError, match="newer linnaeus"):
+        Classifier.load(damaged(lambda config: config["linnaeus"].update(format=99)))
+
+
+def test_a_model_of_another_program_says_so(damaged):
+    with pytest.raises(ModelError, match="another program"):
+        Classifier.load(damaged(lambda config: config.pop("linnaeus")))
+
+
+@pytest.mark.parametrize("key", ["format", "preprocessing", "temperature"])
+def test_a_config_with_something_missing_is_a_model_error(damaged, key):
+    with pytest.raises(ModelError):
+        Classifier.load(damaged(lambda config: config["linnaeus"].pop(key)))
+
+
+def test_a_config_that_is_no_json_is_a_model_error(damaged):
+    folder = damaged(lambda config: None)
+    (folder / CONFIG).write_text("{half")
+    with pytest.raises(ModelError, match=r"config\.json"):
+        Classifier.load(folder)
+
+
+def test_tensors_cut_short_are_a_model_error(damaged):
+    folder = damaged(lambda config: None)
+    data = (folder / WEIGHTS).read_bytes()
+    (folder / WEIGHTS).write_bytes(data[: len(data) // 2])
+    with pytest.raises(ModelError, match="should hold the network's tensors"):
+        Classifier.load(folder)
+
+
+def test_tensors_of_another_network_are_a_model_error(damaged):
+    folder = damaged(lambda config: config.update(architecture="keras_cifar10"))
+    with pytest.raises(ModelError, match="should hold the network's tensors"):
+        Classifier.load(folder)
+
+
+def test_own_code_is_trusted_on_the_machine_that_made_it(own, tmp_path):
+    (tmp_path / "mine.py").unlink()
+    loaded = Classifier.load(tmp_path / "model")
+    assert np.array_equal(loaded.predict_proba(some()), own.predict_proba(some()))
+
+
+def test_own_code_from_elsewhere_is_refused_until_it_is_trusted(own, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "elsewhere"))
+    with pytest.raises(ModelError, match="not made on this machine"):
+        Classifier.load(tmp_path / "model")
+    loaded = Classifier.load(tmp_path / "model", trust_code=True)
+    assert np.array_equal(loaded.predict_proba(some()), own.predict_proba(some()))
+
+
+def test_own_code_that_was_changed_is_refused(own, tmp_path):
+    with (tmp_path / "model" / "network.py").open("a") as file:
+        file.write("print('something else')\n")
+    with pytest.raises(ModelError, match="not made on this machine"):
+        Classifier.load(tmp_path / "model")
+
+
+def test_bytes_of_a_picture_may_come_from_memory(classifier, photo):
+    with io.BytesIO() as memory:
+        Image.open(photo).save(memory, "PNG")
+        assert classifier.predict(memory.getvalue()).tolist() == ["red"]

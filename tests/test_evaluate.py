@@ -1,0 +1,114 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from conftest import CLASSES, write_photos
+from linnaeus import story
+from linnaeus.errors import SourceError
+from linnaeus.tables import write_table
+
+KEPT = {"blau, kühl": "blau, kühl", "green": "green", "red": "red"}
+
+
+@pytest.fixture
+def others(tmp_path):
+    """Further pictures: others(names) writes them, with classes renamed or left out."""
+
+    def write(names=KEPT, left_out=()):
+        folder = write_photos(tmp_path / "others", each=6, names=names, first=500)
+        for name in left_out:
+            shutil.rmtree(folder / name)
+        return str(folder)
+
+    return write
+
+
+def test_the_same_test_files_give_the_same_probabilities(trained, tmp_path):
+    columns, known = trained.split(), trained.predictions("test")
+    kept = [row for row, part in enumerate(columns["split"]) if part == "test"]
+    files = [columns["place"][row].path for row in kept]
+    write_table(tmp_path / "test.csv", {"path": files, "label": [columns["label"][row] for row in kept]})
+    found = story.examine(trained.folder, str(tmp_path / "test.csv"))
+    assert found.predictions.classes == known.classes
+    row_of = {columns["id"][row]: place for place, row in enumerate(kept)}
+    order = [row_of[id] for id in known.ids]
+    assert np.array_equal(found.predictions.probabilities[order], known.probabilities)
+    assert found.scores.overall["accuracy"] == trained.scores("test").overall["accuracy"]
+
+
+def test_other_pictures_are_scored(trained, others):
+    found = story.examine(trained.folder, others())
+    assert len(found.predictions) == 18
+    assert found.accounted == {"found": 18, "used": 18}
+    assert found.scores.overall["accuracy"].value > 0.6
+
+
+def test_a_class_that_is_missing_there_keeps_its_column_and_is_named(trained, others):
+    found = story.examine(trained.folder, others(left_out=["green"]))
+    assert found.predictions.classes == CLASSES
+    assert [one.support for one in found.scores.per_class] == [6, 0, 6]
+    assert any("green" in note for note in found.scores.notes)
+
+
+def test_a_class_that_the_model_does_not_know_counts_as_wrong_and_is_named(trained, others):
+    found = story.examine(trained.folder, others(KEPT | {"green": "lime"}))
+    assert found.predictions.classes == (*CLASSES, "lime")
+    assert found.scores.overall["accuracy"].n == 18
+    assert found.scores.per_class[3].recall.value == 0
+    assert found.predictions.probabilities[:, 3].max() == 0
+    assert any("lime" in note for note in found.scores.notes)
+
+
+def test_class_numbers_do_not_matter(trained, others):
+    """Without the first class all others have other numbers in the source."""
+    found = story.examine(trained.folder, others(left_out=[CLASSES[0]]))
+    labels = np.array(found.predictions.classes)[found.predictions.labels]
+    assert sorted(set(labels)) == ["green", "red"]
+    assert found.scores.overall["accuracy"].value > 0.5
+
+
+def test_pictures_of_entirely_other_classes_are_an_error(trained, others):
+    with pytest.raises(SourceError, match="letter by letter"):
+        story.examine(trained.folder, others({name: name.upper() for name in KEPT}))
+
+
+def test_broken_files_are_set_aside_and_counted(trained, others):
+    folder = others()
+    with open(f"{folder}/red/bad.jpg", "w") as file:
+        file.write("no picture")
+    found = story.examine(trained.folder, folder)
+    assert found.accounted["found"] == found.accounted["used"] + 1
+    assert len(found.predictions) == 18
+
+
+def test_a_picture_that_cannot_be_read_does_not_move_the_others(trained, others):
+    folder = others()
+    before = story.examine(trained.folder, folder).predictions
+    with open(f"{folder}/green/0bad.jpg", "w") as file:
+        file.write("no picture")
+    after = story.examine(trained.folder, folder).predictions
+    assert after.ids == before.ids
+    assert np.array_equal(after.probabilities, before.probabilities)
+
+
+def test_the_command_prints_scores_with_intervals(command, trained, others):
+    code, printed, _ = command("evaluate", trained.folder, others())
+    assert code == 0
+    assert "accuracy" in printed
+    assert "blau, kühl" in printed
+
+
+def test_the_command_writes_predictions_and_json(command, trained, others, tmp_path, read_csv):
+    code, printed, _ = command("evaluate", trained.folder, others(), "--json", "--out", tmp_path / "p.csv")
+    document = json.loads(printed)
+    assert code == 0
+    assert set(document["scores"]["overall"]["accuracy"]) == {"value", "low", "high", "n", "method"}
+    assert len(read_csv(tmp_path / "p.csv")) == 18
+
+
+def test_evaluating_writes_nothing_into_the_run(trained, others, tree_hash):
+    before = tree_hash(trained.folder)
+    story.examine(trained.folder, others())
+    assert tree_hash(trained.folder) == before

@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from linnaeus.learn import head
+from linnaeus.learn.head import STRENGTHS, folds_of, solve_head
+
+
+def clouds(n=240, classes=3, dimensions=6, spread=1.5, seed=0):
+    """Overlapping Gaussian clouds, with features of very different scale."""
+    draw = np.random.default_rng(seed)
+    labels = draw.integers(classes, size=n)
+    centres = draw.normal(size=(classes, dimensions))
+    features = (centres[labels] + draw.normal(size=(n, dimensions)) * spread) * 10.0 ** np.arange(dimensions) / 100 + 5
+    return torch.from_numpy(features).float(), torch.from_numpy(labels)
+
+
+def three_folds(n):
+    return np.arange(n) % 3
+
+
+def test_the_solution_is_that_of_scikit_learn():
+    features, labels = clouds()
+    found = solve_head(features, labels, 3, three_folds(len(labels)))
+    mean, deviation = features.mean(0), features.std(0)
+    theirs = LogisticRegression(C=1 / (found.strength * len(labels)), tol=1e-10, max_iter=10_000)
+    theirs.fit(((features - mean) / deviation).double().numpy(), labels.numpy())
+    expected = theirs.predict_proba(((features - mean) / deviation).double().numpy())
+    ours = torch.softmax(features @ found.weight.T + found.bias, 1).numpy()
+    assert np.abs(ours - expected).max() < 2e-3
+
+
+def test_noise_asks_for_a_strong_penalty_and_clear_features_for_a_weak_one():
+    draw = torch.Generator().manual_seed(0)
+    labels = torch.randint(3, (90,), generator=draw)
+    noise = torch.randn(90, 200, generator=draw)
+    clear = torch.nn.functional.one_hot(labels, 3).float() * 4 + torch.randn(90, 3, generator=draw)
+    strong = solve_head(noise, labels, 3, three_folds(90)).strength
+    weak = solve_head(clear, labels, 3, three_folds(90)).strength
+    assert strong > weak
+
+
+def test_the_chosen_strength_has_the_least_cross_validated_loss():
+    features, labels = clouds()
+    found = solve_head(features, labels, 3, three_folds(len(labels)))
+    assert found.strength in STRENGTHS
+    assert found.scores[found.strength] == min(found.scores.values())
+
+
+def test_identical_pictures_share_a_fold():
+    hashes = [f"{value:064x}" for value in (5, 6, 7, 5, 6, 7, 5)]
+    folds = folds_of(hashes)
+    assert folds[0] == folds[3] == folds[6]
+    assert folds[1] == folds[4]
+    assert set(folds_of([f"{value * 7919:064x}" for value in range(99)])) == {0, 1, 2}
+
+
+def test_separable_classes_give_finite_weights():
+    labels = torch.arange(30) % 3
+    features = torch.nn.functional.one_hot(labels, 3).float() * 100
+    found = solve_head(features, labels, 3, three_folds(30))
+    assert torch.isfinite(found.weight).all()
+    assert ((features @ found.weight.T + found.bias).argmax(1) == labels).all()
+
+
+def test_a_fold_of_one_class_does_not_matter():
+    features, labels = clouds(90)
+    folds = np.where(labels.numpy() == 0, 0, 1 + np.arange(90) % 2)
+    found = solve_head(features, labels, 3, folds)
+    assert torch.isfinite(found.weight).all()
+
+
+def test_a_single_fold_takes_a_middling_strength():
+    features, labels = clouds(30)
+    found = solve_head(features, labels, 3, np.zeros(30, dtype=np.int64))
+    assert STRENGTHS[0] < found.strength < STRENGTHS[-1]
+
+
+def test_a_class_without_training_pictures_is_improbable():
+    features, labels = clouds(90)
+    found = solve_head(features, labels, 5, three_folds(90))
+    probabilities = torch.softmax(features @ found.weight.T + found.bias, 1)
+    assert found.weight.shape == (5, 6)
+    assert probabilities[:, 3:].max() < 0.05
+
+
+def test_a_feature_that_never_changes_is_harmless():
+    features, labels = clouds(90)
+    features[:, 2] = 3.0
+    found = solve_head(features, labels, 3, three_folds(90))
+    assert torch.isfinite(found.weight).all()
+    assert torch.isfinite(found.bias).all()
+
+
+def test_class_weights_help_the_rare_class():
+    features, labels = clouds(300, classes=2, spread=3)
+    rare = (labels == 1).nonzero().flatten()[15:]
+    keep = torch.ones(300, dtype=torch.bool).scatter(0, rare, False)
+    features, labels = features[keep], labels[keep]
+
+    def recall(weights):
+        found = solve_head(features, labels, 2, three_folds(len(labels)), weights)
+        right = (features @ found.weight.T + found.bias).argmax(1) == labels
+        return right[labels == 1].float().mean()
+
+    counts = torch.bincount(labels).float()
+    assert recall(len(labels) / (2 * counts)) > recall(None)
+
+
+def test_the_search_stops_where_weaker_penalties_only_get_worse(monkeypatch):
+    solved, solve = [], head._solve
+    monkeypatch.setattr(head, "_solve", lambda *args: solved.append(args[3]) or solve(*args))
+    draw = torch.Generator().manual_seed(0)
+    noise, labels = torch.randn(60, 100, generator=draw), torch.randint(3, (60,), generator=draw)
+    solve_head(noise, labels, 3, three_folds(60))
+    assert len(set(solved)) < len(STRENGTHS)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_same_data_give_the_same_head(seed):
+    features, labels = clouds(seed=seed)
+    one, two = (solve_head(features, labels, 3, three_folds(len(labels))) for _ in range(2))
+    assert torch.equal(one.weight, two.weight)

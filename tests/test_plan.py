@@ -1,0 +1,143 @@
+import pytest
+
+from linnaeus.config import Recipe, load_recipe, recipe_names
+from linnaeus.errors import ModelError
+from linnaeus.learn.engine import Machine
+from linnaeus.nn import zoo
+from linnaeus.verbs.plan import Facts, plan, preprocessing
+
+DIGITS = Facts(pictures=1797, train=1258, classes=10, side_px=8, grey=True)
+CIFAR = Facts(pictures=60_000, train=42_500, classes=10, side_px=32, grey=False)
+PHOTOS = Facts(pictures=2521, train=1765, classes=5, side_px=300, grey=False)
+GREY_PHOTOS = Facts(pictures=500, train=350, classes=2, side_px=512, grey=True)
+TINY = Facts(pictures=4, train=2, classes=2, side_px=30, grey=False)
+ALL = {"digits": DIGITS, "cifar": CIFAR, "photos": PHOTOS, "grey photos": GREY_PHOTOS, "tiny": TINY}
+PLAIN = Machine("cpu", "some processor", 2, 8.0, False)
+QUICK = Machine("cpu", "some processor", 2, 8.0, True)
+
+NEEDED = {
+    "data": ("size_px", "resize", "crop_fraction", "interpolation", "channels"),
+    "model": ("name", "weights"),
+    "augment": ("flip", "shift", "fill", "color"),
+    "optim": ("name", "lr", "schedule", "weight_decay"),
+    "train": ("start", "epochs", "batch_size", "precision", "label_smoothing"),
+}
+
+
+def open_settings(used):
+    return [f"{group}.{name}" for group, names in NEEDED.items() for name in names if getattr(getattr(used, group), name) is None]
+
+
+@pytest.mark.parametrize("facts", ALL.values(), ids=ALL)
+@pytest.mark.parametrize("recipe", [None, *recipe_names()])
+def test_nothing_that_training_needs_stays_open(facts, recipe):
+    used, _ = plan(load_recipe(recipe), facts, PLAIN)
+    assert open_settings(used) == []
+    preprocessing(used)
+
+
+@pytest.mark.parametrize("facts", ALL.values(), ids=ALL)
+def test_every_decision_has_a_reason_and_was_open_before(facts):
+    used, decisions = plan(Recipe(), facts, PLAIN)
+    assert decisions
+    for one in decisions:
+        group, name = one.setting.split(".")
+        assert getattr(getattr(Recipe(), group), name) is None
+        assert getattr(getattr(used, group), name) == one.value
+        assert len(one.reason) > 5
+    settings = [one.setting for one in decisions]
+    assert len(settings) == len(set(settings))
+
+
+@pytest.mark.parametrize("recipe", recipe_names())
+def test_what_a_lesson_sets_stays(recipe):
+    asked = load_recipe(recipe)
+    used, decisions = plan(asked, PHOTOS, QUICK)
+    decided = {one.setting for one in decisions}
+    for group in NEEDED:
+        for name, value in getattr(asked, group):
+            if value is not None:
+                assert getattr(getattr(used, group), name) == value
+                assert f"{group}.{name}" not in decided
+
+
+def test_what_the_user_sets_stays():
+    asked = load_recipe(None, {"model.name": "resnet18", "optim.lr": 0.123, "train.epochs": 3, "data.size_px": 96})
+    used, decisions = plan(asked, CIFAR, PLAIN)
+    assert (used.model.name, used.optim.lr, used.train.epochs, used.data.size_px) == ("resnet18", 0.123, 3, 96)
+    assert not {"model.name", "optim.lr", "train.epochs", "data.size_px"} & {one.setting for one in decisions}
+
+
+def test_the_users_recipe_is_not_written_to():
+    asked = Recipe()
+    plan(asked, PHOTOS, PLAIN)
+    assert asked == Recipe()
+
+
+def test_photographs_start_from_published_weights_and_small_pictures_from_nothing():
+    assert plan(Recipe(), PHOTOS, PLAIN)[0].model.weights == "default"
+    assert plan(Recipe(), CIFAR, PLAIN)[0].model.weights == "none"
+
+
+def test_grey_pictures_get_one_channel_where_no_weights_expect_three():
+    assert plan(Recipe(), DIGITS, PLAIN)[0].data.channels == 1
+    assert plan(Recipe(), GREY_PHOTOS, PLAIN)[0].data.channels == 3
+
+
+def test_characters_are_not_mirrored():
+    assert plan(Recipe(), DIGITS, PLAIN)[0].augment.flip == "none"
+    assert plan(Recipe(), CIFAR, PLAIN)[0].augment.flip != "none"
+
+
+def test_bf16_is_taken_where_the_processor_has_it_unless_asked_otherwise():
+    assert plan(Recipe(), CIFAR, QUICK)[0].train.precision == "bf16"
+    assert plan(Recipe(), CIFAR, PLAIN)[0].train.precision == "fp32"
+    assert plan(load_recipe(None, {"train.precision": "fp32"}), CIFAR, QUICK)[0].train.precision == "fp32"
+
+
+def test_a_batch_is_never_larger_than_the_data():
+    assert plan(Recipe(), TINY, PLAIN)[0].train.batch_size <= 2
+
+
+def test_pictures_are_prepared_as_the_network_expects():
+    how = preprocessing(plan(load_recipe(None, {"model.name": "resnet18"}), PHOTOS, PLAIN)[0])
+    cfg = zoo.published_cfg("resnet18")
+    assert how.mean == tuple(cfg["mean"])
+    assert how.size_px == cfg["input_size"][-1]
+    assert how.resize_px == round(how.size_px / cfg["crop_pct"])
+
+
+def test_one_channel_takes_the_mean_of_the_colours():
+    how = preprocessing(plan(load_recipe(None, {"data.channels": 1, "model.name": "small-32"}), CIFAR, PLAIN)[0])
+    assert len(how.mean) == len(how.std) == how.channels == 1
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "vgg11", "alexnet", "efficientnet_b0", "inception_v3", "small-64"])
+@pytest.mark.parametrize("facts", [CIFAR, PHOTOS], ids=["cifar", "photos"])
+def test_any_network_gets_a_whole_plan(name, facts):
+    used, _ = plan(load_recipe(None, {"model.name": name, "model.weights": "none"}), facts, PLAIN)
+    assert open_settings(used) == []
+
+
+def test_own_code_gets_a_whole_plan(tmp_path):
+    used, _ = plan(load_recipe(None, {"model.name": f"{tmp_path}/net.py:make"}), PHOTOS, PLAIN)
+    assert open_settings(used) == []
+    assert used.model.weights == "none"
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "muon"])
+@pytest.mark.parametrize("start", ["head", "fresh"])
+def test_every_optimizer_gets_a_rate(optimizer, start):
+    asked = load_recipe(None, {"optim.name": optimizer, "train.start": start, "train.epochs": 3, "model.name": "resnet18"})
+    used, _ = plan(asked, PHOTOS, PLAIN)
+    assert used.optim.lr > 0
+
+
+def test_an_unknown_network_is_an_error_before_any_picture_is_read():
+    with pytest.raises(ModelError, match="does not exist"):
+        plan(load_recipe(None, {"model.name": "resnt18"}), PHOTOS, PLAIN)
+
+
+def test_a_model_folder_of_timm_gets_a_whole_plan(trained):
+    asked = load_recipe(None, {"model.name": f"local-dir:{trained.model_dir}"})
+    assert open_settings(plan(asked, TINY, PLAIN)[0]) == []

@@ -1,0 +1,173 @@
+import csv
+import io
+import json
+import shutil
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+
+from conftest import CLASSES, HUES, write_picture
+from linnaeus.classifier import Classifier
+from linnaeus.verbs import predict as module
+from linnaeus.verbs.predict import predict
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    """Seven inputs of every kind, with what each should give."""
+    folder = tmp_path / "in"
+    good = [write_picture(folder / f"{name}.png", colour, seed) for seed, (name, colour) in enumerate(HUES.items())]
+    (folder / "text.jpg").write_text("I am no picture")
+    (folder / "empty.png").touch()
+    (folder / "half.png").write_bytes(good[0].read_bytes()[:200])
+    (folder / "none").mkdir()
+    odd = [folder / "text.jpg", folder / "empty.png", folder / "half.png", folder / "missing.jpg", folder / "none"]
+    return [str(path) for path in (good[0], odd[0], good[1], odd[1], odd[2], odd[3], good[2], odd[4], good[0])]
+
+
+READABLE = [True, False, True, False, False, False, True, False, True]
+
+
+def rows_of(classifier, paths):
+    answers = list(predict(classifier, paths))
+    return [dict(zip(one.columns(), row, strict=True)) for one in answers for row in zip(*one.columns().values(), strict=True)]
+
+
+def test_every_input_has_a_row_in_its_order_with_an_answer_or_an_error(classifier, inputs):
+    rows = rows_of(classifier, inputs)
+    assert [row["path"] for row in rows] == inputs
+    assert [not row["error"] for row in rows] == READABLE
+    assert all((row["predicted"] in CLASSES) == (not row["error"]) for row in rows)
+    assert all((row["confidence"] is None) == bool(row["error"]) for row in rows)
+
+
+def test_errors_say_why(classifier, inputs):
+    errors = [row["error"].partition(":")[0] for row in rows_of(classifier, inputs)]
+    assert errors[1] == "not a picture"
+    assert errors[3] == "empty"
+    assert errors[4] == "truncated"
+    assert errors[5] == "missing"
+    assert errors[7]
+
+
+def test_answers_are_those_of_the_classifier(classifier, inputs):
+    rows = [row for row in rows_of(classifier, inputs) if not row["error"]]
+    expected = classifier.predict_proba([row["path"] for row in rows])
+    got = np.array([[row[f"p:{name}"] for name in CLASSES] for row in rows])
+    assert np.allclose(got, expected, atol=1e-6)
+    assert [row["predicted"] for row in rows] == classifier.predict([row["path"] for row in rows]).tolist()
+    assert [row["confidence"] for row in rows] == got.max(axis=1).tolist()
+
+
+def test_duplicates_have_a_row_each(classifier, inputs):
+    rows = rows_of(classifier, inputs)
+    assert rows[0] | {"x": 0} == rows[8] | {"x": 0}
+
+
+def test_many_inputs_come_in_order_and_in_bounded_portions(classifier, inputs, monkeypatch):
+    monkeypatch.setattr(module, "AT_ONCE", 4)
+    taken = []
+
+    def paths():
+        for number in range(40):
+            taken.append(number)
+            yield inputs[number % 9]
+
+    answers = predict(classifier, paths())
+    first = next(answers)
+    assert len(taken) <= 12
+    rest = list(answers)
+    assert [path for one in (first, *rest) for path in one.paths] == [inputs[number % 9] for number in range(40)]
+
+
+def test_nothing_gives_nothing(classifier):
+    assert list(predict(classifier, [])) == []
+
+
+def test_only_unreadable_inputs_give_rows_of_errors(classifier, tmp_path):
+    rows = rows_of(classifier, [str(tmp_path / f"{number}.jpg") for number in range(3)])
+    assert [row["error"].partition(":")[0] for row in rows] == ["missing"] * 3
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl"])
+def test_the_command_writes_every_kind_of_table(command, trained, inputs, tmp_path, ending):
+    out = tmp_path / f"answers.{ending}"
+    code, printed, said = command("predict", trained.folder, *inputs, "--out", out)
+    assert (code, printed) == (0, "")
+    assert "9 inputs, 5 of them unreadable" in said
+    text = out.read_text(encoding="utf-8") if ending != "parquet" else ""
+    rows = {
+        "csv": lambda: list(csv.DictReader(io.StringIO(text))),
+        "jsonl": lambda: [json.loads(line) for line in text.splitlines()],
+        "parquet": lambda: pyarrow.parquet.read_table(out).to_pylist(),
+    }[ending]()
+    assert [row["path"] for row in rows] == inputs
+    assert [not row["error"] for row in rows] == READABLE
+    assert set(rows[0]) == {"path", "predicted", "confidence", "error", *(f"p:{name}" for name in CLASSES)}
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl"])
+def test_a_first_portion_of_errors_does_not_spoil_the_table(command, trained, inputs, tmp_path, ending, monkeypatch):
+    monkeypatch.setattr(module, "AT_ONCE", 2)
+    out = tmp_path / f"answers.{ending}"
+    code, _, said = command("predict", trained.folder, inputs[1], inputs[3], inputs[0], "--out", out)
+    assert code == 0, said
+    assert out.is_file()
+
+
+def test_json_is_one_document_with_a_row_each(command, trained, inputs):
+    code, printed, _ = command("predict", trained.folder, *inputs, "--json")
+    rows = json.loads(printed)["predictions"]
+    assert code == 0
+    assert [row["path"] for row in rows] == inputs
+    assert rows[1]["confidence"] is None
+
+
+def test_the_printed_table_has_a_line_each(command, trained, inputs):
+    code, printed, _ = command("predict", trained.folder, *inputs)
+    lines = printed.splitlines()
+    assert code == 0
+    assert [line.split("\t")[0] for line in lines] == inputs
+    assert "not a picture" in lines[1]
+
+
+def test_folders_and_patterns_are_expanded(command, trained, photos):
+    folder = command("predict", trained.folder, photos / "red")[1]
+    pattern = command("predict", trained.folder, f"{photos}/red/*.png")[1]
+    assert folder == pattern
+    assert len(folder.splitlines()) == 24
+
+
+def test_a_list_comes_from_stdin(command, trained, inputs, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(inputs) + "\n"))
+    code, printed, _ = command("predict", trained.folder, "-")
+    assert code == 0
+    assert [line.split("\t")[0] for line in printed.splitlines()] == inputs
+
+
+def test_no_paths_and_no_run_are_errors_in_words(command, trained, tmp_path):
+    assert command("predict", trained.folder)[0] == 2
+    code, printed, said = command("predict", tmp_path, "x.jpg")
+    assert (code, printed) == (2, "")
+    assert said.startswith("error: ")
+
+
+def test_a_wrong_ending_is_refused_before_anything_is_read(command, trained, inputs, tmp_path):
+    code, _, said = command("predict", trained.folder, inputs[0], "--out", tmp_path / "answers.xlsx")
+    assert code == 2
+    assert ".parquet" in said
+
+
+def test_the_model_folder_alone_is_enough(command, trained, inputs, tmp_path):
+    shutil.copytree(trained.model_dir, tmp_path / "moved")
+    assert command("predict", tmp_path / "moved", inputs[0])[1] == command("predict", trained.folder, inputs[0])[1]
+
+
+def test_predicting_a_test_file_gives_the_probabilities_of_the_run(trained):
+    columns, known = trained.split(), trained.predictions("test")
+    path = {id: place.path for id, place in zip(columns["id"], columns["place"], strict=True)}
+    rows = rows_of(Classifier.load(trained.folder), [path[id] for id in known.ids])
+    got = np.array([[row[f"p:{name}"] for name in known.classes] for row in rows])
+    assert np.allclose(got, known.probabilities, rtol=0, atol=1e-7)
+    assert [row["predicted"] for row in rows] == [known.classes[k] for k in known.predicted]

@@ -1,0 +1,74 @@
+import pytest
+import timm
+import torch
+
+from linnaeus.nn import zoo
+from linnaeus.nn.head import linear_head
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    return zoo.create("small-32", num_classes=5, weights="none")
+
+
+@pytest.mark.parametrize("name", ["small-64", "small-32"])
+@pytest.mark.parametrize(("size", "channels"), [(16, 3), (28, 1), (32, 3), (64, 3)])
+def test_any_small_picture_fits(name, size, channels):
+    made = zoo.create(name, num_classes=7, channels=channels, weights="none").eval()
+    assert made(torch.zeros(2, channels, size, size)).shape == (2, 7)
+
+
+def test_timm_knows_them():
+    assert timm.create_model("small_32", num_classes=4).num_classes == 4
+
+
+def test_the_stem_whitens_patches(net):
+    draw = torch.Generator().manual_seed(0)
+    base = torch.randn(400, 1, 16, 16, generator=draw)
+    pictures = torch.cat([base, base + 0.3 * torch.randn(400, 1, 16, 16, generator=draw), 2 * base], 1)
+    net.init_from(pictures)
+    out = net.stem(pictures)[:, :12].permute(1, 0, 2, 3).reshape(12, -1)
+    covariance = out @ out.T / out.shape[1]
+    strong = covariance.diagonal() > 0.9
+    assert strong.sum() >= 8
+    apart = covariance - torch.diag(covariance.diagonal())
+    assert apart.abs().max() < 0.05
+
+
+def test_the_stem_has_each_filter_and_its_negative_and_stays_fixed(net):
+    net.init_from(torch.randn(200, 3, 16, 16, generator=torch.Generator().manual_seed(0)))
+    half = len(net.stem.weight) // 2
+    assert torch.equal(net.stem.weight[:half], -net.stem.weight[half:])
+    assert not net.stem.weight.requires_grad
+
+
+def test_grey_pictures_have_a_whitening_too():
+    made = zoo.create("small-32", num_classes=3, channels=1, weights="none")
+    made.init_from(torch.randn(50, 1, 8, 8, generator=torch.Generator().manual_seed(0)))
+    assert torch.isfinite(made.stem.weight).all()
+
+
+def test_pictures_of_one_colour_do_not_break_the_whitening(net):
+    net.init_from(torch.full((20, 3, 16, 16), 0.25))
+    assert torch.isfinite(net.stem.weight).all()
+
+
+def test_convolutions_begin_by_passing_their_input_on(net):
+    conv = net.blocks[0].conv1
+    x = torch.randn(1, conv.in_channels, 9, 9, generator=torch.Generator().manual_seed(1))
+    same = min(conv.in_channels, conv.out_channels)
+    torch.testing.assert_close(conv(x)[:, :same], x[:, :same], rtol=0, atol=1e-5)
+
+
+def test_the_head_can_be_replaced(net):
+    net.reset_classifier(9)
+    assert net(torch.zeros(2, 3, 32, 32)).shape == (2, 9)
+    assert linear_head(net).out_features == 9
+
+
+def test_features_before_the_head_are_what_the_head_reads(net):
+    net.eval()
+    x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    features = net.forward_head(net.forward_features(x), pre_logits=True)
+    assert torch.equal(net.head(features), net(x))

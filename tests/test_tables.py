@@ -1,0 +1,69 @@
+import pytest
+
+from linnaeus.errors import SettingsError
+from linnaeus.tables import TableWriter, read_table, write_table
+
+ROWS = {"name": ["a,b", 'q"uote', "grün", "", "two\nlines"], "p": [0.1, 1 / 3, 1e-300, 0.0, 1.0], "n": [1, 2, 3, 4, 5]}
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_table_comes_back_bit_by_bit(tmp_path, ending):
+    write_table(tmp_path / f"table.{ending}", ROWS)
+    back = read_table(tmp_path / f"table.{ending}", ("name",))
+    assert back["name"] == ROWS["name"]
+    assert back["p"].tolist() == ROWS["p"]
+    assert back["n"].tolist() == ROWS["n"]
+
+
+def test_words_that_look_like_numbers_stay_words(tmp_path):
+    write_table(tmp_path / "t.csv", {"label": ["007", "1e5", "true", "NA"]})
+    assert read_table(tmp_path / "t.csv", ("label",))["label"] == ["007", "1e5", "true", "NA"]
+
+
+def test_json_lines_hold_one_row_each(tmp_path):
+    import json
+
+    write_table(tmp_path / "t.jsonl", ROWS)
+    lines = (tmp_path / "t.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["name"] for line in lines] == ROWS["name"]
+    assert "grün" in lines[2]
+
+
+def test_another_ending_is_refused_with_a_proposal(tmp_path):
+    with pytest.raises(SettingsError, match=r"\.csv"):
+        TableWriter(tmp_path / "answers.xlsx")
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl"])
+def test_the_file_appears_when_it_is_whole(tmp_path, ending):
+    path = tmp_path / "deep" / f"t.{ending}"
+    with TableWriter(path) as writer:
+        writer.write(ROWS)
+        assert not path.exists()
+        writer.write(ROWS)
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
+    if ending != "jsonl":
+        assert len(read_table(path, ("name",))["p"]) == 10
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl"])
+def test_a_failure_leaves_nothing(tmp_path, ending):
+    with pytest.raises(RuntimeError), TableWriter(tmp_path / f"t.{ending}") as writer:
+        writer.write(ROWS)
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl"])
+def test_a_piece_without_any_value_may_come_first(tmp_path, ending):
+    with TableWriter(tmp_path / f"t.{ending}") as writer:
+        writer.write({"path": ["x"], "p": [None]})
+        writer.write({"path": ["y"], "p": [0.5]})
+    if ending != "jsonl":
+        assert read_table(tmp_path / f"t.{ending}", ("path",))["p"][1] == 0.5
+
+
+def test_an_old_file_is_replaced(tmp_path):
+    write_table(tmp_path / "t.csv", ROWS)
+    write_table(tmp_path / "t.csv", {"other": [1]})
+    assert list(read_table(tmp_path / "t.csv")) == ["other"]
