@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,15 @@ CLASSES = ("blau, kühl", "green", "red")
 """One name has a comma and an umlaut: names are a contract, whatever they look like."""
 HUES = {"blau, kühl": (50, 80, 200), "green": (60, 180, 70), "red": (200, 60, 50)}
 QUICK = {"train.epochs": 5, "data.size_px": 16, "train.batch_size": 16, "train.precision": "fp32"}
+
+OWN_CODE = """
+from torch import nn
+
+def network(num_classes, in_chans=3):
+    return nn.Sequential(
+        nn.Conv2d(in_chans, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.3),
+        nn.Conv2d(8, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, num_classes))
+"""
 
 
 def write_picture(path: Path, colour: tuple[int, int, int], seed: int, side: int = 20) -> Path:
@@ -36,6 +46,11 @@ def write_photos(folder: Path, each: int = 24, names: dict[str, str] | None = No
         for i in range(first, first + each):
             write_picture(folder / (names or {}).get(name, name) / f"{i:03}.png", colour, 1000 * k + i)
     return folder
+
+
+def weight_bytes(run: object) -> bytes:
+    """Read the weights of a run, or of the folder of one."""
+    return (Path(getattr(run, "folder", run)) / "model" / "model.safetensors").read_bytes()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -73,12 +88,19 @@ def classifier(trained):
 
 
 @pytest.fixture
-def train_quickly(photos, tmp_path, monkeypatch):
+def no_report(monkeypatch):
+    """Write an empty report, which takes a second else and has tests of its own."""
+    from linnaeus import story
+
+    monkeypatch.setattr(story, "report", lambda run: run.report_path.touch())
+
+
+@pytest.fixture
+def train_quickly(photos, tmp_path, no_report):
     """Train on `photos` with other settings, without a report: train_quickly(**{"optim.name": "sgd"}) gives the run."""
     from linnaeus import story
     from linnaeus.config import load_recipe
 
-    monkeypatch.setattr(story, "report", lambda run: run.report_path)
     count = 0
 
     def run(source=photos, out=None, recipe=None, **settings):
@@ -91,6 +113,13 @@ def train_quickly(photos, tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def own(tmp_path):
+    """A small network with dropout and batch norm, and settings to train it: train_quickly(**own)."""
+    (tmp_path / "net.py").write_text(OWN_CODE)
+    return {"model.name": f"{tmp_path / 'net.py'}:network", "optim.name": "adamw", "optim.lr": 0.01, "optim.ema": 0.9}
+
+
+@pytest.fixture
 def command(monkeypatch, capsys):
     """Run the command line in this process: command("predict", run, "x.png") -> (exit code, stdout, stderr)."""
     from linnaeus.cli import main
@@ -100,7 +129,9 @@ def command(monkeypatch, capsys):
         capsys.readouterr()
         code = 0
         try:
-            main()
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Cyclopts application invoked without tokens")
+                main()
         except SystemExit as end:
             code = end.code or 0
         said = capsys.readouterr()

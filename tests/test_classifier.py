@@ -1,6 +1,8 @@
 import io
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -26,7 +28,9 @@ def network(num_classes, in_chans=3, width=4):
 
 def make(name, size_px=32, classes=("a", "b", "c"), channels=3, **options):
     torch.manual_seed(0)
-    network = zoo.create(name, num_classes=len(classes), channels=channels, size_px=size_px, weights="none", options=options)
+    network = zoo.create(
+        name, num_classes=len(classes), channels=channels, size_px=size_px, weights="none", options=options
+    )
     how = Preprocessing(size_px, "squash", channels=channels, mean=(0.4,) * channels, std=(0.3,) * channels)
     return Classifier(network, name, classes, how, temperature=1.7, options=options, about={"seed": 3})
 
@@ -106,7 +110,16 @@ def test_every_way_to_give_a_picture_gives_the_same_answer(classifier, photo):
     picture = Image.open(photo)
     array = np.asarray(picture)
     expected = classifier.predict_proba(photo)
-    ways = [str(photo), photo.read_bytes(), picture, array, [photo], [array, array][:1], array[None], (p for p in [photo])]
+    ways = [
+        str(photo),
+        photo.read_bytes(),
+        picture,
+        array,
+        [photo],
+        [array, array][:1],
+        array[None],
+        (p for p in [photo]),
+    ]
     for way in ways:
         assert np.array_equal(classifier.predict_proba(way), expected)
 
@@ -239,6 +252,24 @@ def test_own_code_that_was_changed_is_refused(own, tmp_path):
         file.write("print('something else')\n")
     with pytest.raises(ModelError, match="not made on this machine"):
         Classifier.load(tmp_path / "model")
+
+
+def test_own_code_that_imports_a_file_beside_it_comes_with_it(tmp_path):
+    (tmp_path / "parts.py").write_text("from torch import nn\n\ndef head(n):\n    return nn.Linear(3, n)\n")
+    (tmp_path / "mine.py").write_text(
+        "from parts import head\nfrom torch import nn\n\ndef network(num_classes):\n"
+        "    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), head(num_classes))\n"
+    )
+    made = make(f"{tmp_path / 'mine.py'}:network")
+    made.save(tmp_path / "model")
+    shutil.copytree(tmp_path / "model", tmp_path / "elsewhere" / "model")
+    (tmp_path / "mine.py").unlink()
+    (tmp_path / "parts.py").unlink()
+    code = "import sys, linnaeus; print(linnaeus.load(sys.argv[1]).classes_)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "elsewhere")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-300:]
 
 
 def test_bytes_of_a_picture_may_come_from_memory(classifier, photo):

@@ -195,7 +195,9 @@ def test_json_is_one_valid_document_and_stdout_has_nothing_else(command, photos,
     json.loads(printed)
 
 
-@pytest.mark.parametrize("words", [["doctor"], ["models", "list", "keras"], ["models", "show", "torch-simplecnn"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [["doctor"], ["models", "list", "keras"], ["models", "show", "torch-simplecnn"]], ids=" ".join
+)
 def test_the_small_commands_print_for_people(command, words):
     code, printed, _ = command(*words)
     assert code == 0

@@ -48,7 +48,8 @@ def test_a_name_that_looks_like_a_number_stays_text():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "right"), [("optim.learning_rate", "optim."), ("train.epoch", "train.epochs"), ("augment.rotate", "rotate_deg")]
+    ("wrong", "right"),
+    [("optim.learning_rate", "optim."), ("train.epoch", "train.epochs"), ("augment.rotate", "rotate_deg")],
 )
 def test_misspelt_settings_are_refused_with_the_nearest_names(wrong, right):
     with pytest.raises(SettingsError, match="does not exist") as caught:

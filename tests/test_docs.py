@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from linnaeus.cli import app
-from linnaeus.config import recipe_names
+from linnaeus.config import load_recipe, recipe_names, setting_names
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -29,6 +29,11 @@ def blocks(page, *languages):
     """List the code blocks of a page as (language, code), of all languages unless some are named."""
     found = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     return [(language, code) for language, code in found if not languages or language in languages]
+
+
+def to_run(page):
+    """List the blocks that a page adds to the commands of the README, which are run first."""
+    return blocks(page, "python") if page == PAGES[0] else blocks(page, "python", "bash")
 
 
 def run_block(language, code, folder):
@@ -64,15 +69,16 @@ def test_the_commands_of_the_readme_work(workplace):
     assert (workplace / "runs/answers.csv").read_text().count("\n") == 21
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_the_blocks_of_each_page_run(page, workplace):
-    languages = ("python",) if page == PAGES[0] else ("python", "bash")
-    found = blocks(page, *languages)
-    if not found:
-        pytest.skip("no block to be run")
-    for language, code in found:
+@pytest.mark.parametrize("page", [page for page in PAGES if to_run(page)], ids=lambda page: page.stem)
+def test_the_examples_of_each_page_work(page, workplace):
+    for language, code in to_run(page):
         told = run_block(language, code, workplace)
         assert told or language == "bash", "a Python example should show something"
+
+
+def test_the_example_of_the_python_interface_works(workplace):
+    code = (workplace / "examples/python_api.py").read_text(encoding="utf-8")
+    assert "['0' '1' '2']" in run_block("python", code, workplace)
 
 
 def test_a_block_that_fails_fails_its_test(tmp_path):
@@ -129,6 +135,27 @@ def test_the_lessons_page_names_every_recipe():
 def test_the_settings_page_is_up_to_date():
     written = runpy.run_path(str(ROOT / "docs/write_settings.py"))["page"]()
     assert written == (ROOT / "docs/settings.md").read_text(encoding="utf-8"), "run: python docs/write_settings.py"
+
+
+def test_every_setting_that_the_pages_name_exists():
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    named = set(re.findall(r"`((?:data|split|model|augment|optim|train)\.[a-z]\w+)`", text))
+    files = {"model.safetensors", "split.csv"}
+    assert named - files - set(setting_names()) == set()
+
+
+def test_every_value_that_the_pages_set_holds():
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    given = re.findall(r"--set ([a-z][\w.]+)=([^\s`]+)", text)
+    assert len(given) > 5
+    for name, value in given:
+        load_recipe(None, {name: value})
+
+
+def test_the_recipe_that_the_train_page_shows_holds(tmp_path):
+    ((_, code),) = blocks(ROOT / "docs/train.md", "toml")
+    (tmp_path / "mine.toml").write_text(code)
+    assert load_recipe(str(tmp_path / "mine.toml")).train.epochs == 12
 
 
 def test_nothing_in_the_documentation_names_a_machine():

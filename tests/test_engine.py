@@ -2,8 +2,10 @@ import os
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from linnaeus.learn.engine import Engine, Machine, cores_here
+from linnaeus.learn.objectives import Batch, supervised
 
 
 def test_the_machine_says_what_there_is_to_compute_with():
@@ -48,9 +50,24 @@ def test_networks_are_placed_channels_last():
     assert network.weight.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_backward_adds_the_gradient():
-    weight = torch.ones(2, requires_grad=True)
-    engine = Engine()
-    for _ in range(2):
-        engine.backward((weight * torch.tensor([1.0, 2.0])).sum())
-    assert weight.grad.tolist() == [2, 4]
+def test_the_gradient_of_a_batch_is_that_of_its_mean_loss():
+    torch.manual_seed(0)
+    network, batch = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), Batch(torch.rand(4, 3, 2, 2), torch.arange(4) % 3)
+    outcome = Engine().gradient(network, supervised(), batch)
+    expected = torch.autograd.grad(functional.cross_entropy(network(batch.pictures), batch.labels), network[1].weight)
+    assert torch.equal(network[1].weight.grad, expected[0])
+    assert not outcome.loss.requires_grad
+
+
+def test_a_shared_batch_has_the_same_gradient_and_torchs_threads_come_back():
+    torch.manual_seed(0)
+    network, batch = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), Batch(torch.rand(9, 3, 2, 2), torch.arange(9) % 3)
+    engine, before = Engine(), torch.get_num_threads()
+    whole = engine.gradient(network, supervised(), batch)
+    gradient, network[1].weight.grad = network[1].weight.grad.clone(), None
+    with engine.sharing(network, 2):
+        shared = engine.gradient(network, supervised(), batch)
+    torch.testing.assert_close(network[1].weight.grad, gradient)
+    torch.testing.assert_close(shared.loss, whole.loss)
+    assert (int(shared.right), shared.n) == (int(whole.right), 9)
+    assert torch.get_num_threads() == before

@@ -166,7 +166,13 @@ def test_a_one_cycle_rate_is_that_of_torch_to_a_percent():
     steps = 400
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
     torch_cycle = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=1.0, total_steps=steps, pct_start=0.25, div_factor=25, final_div_factor=4e3, cycle_momentum=False
+        optimizer,
+        max_lr=1.0,
+        total_steps=steps,
+        pct_start=0.25,
+        div_factor=25,
+        final_div_factor=4e3,
+        cycle_momentum=False,
     )
     expected = []
     for _ in range(steps):
@@ -188,7 +194,9 @@ def test_every_course_stays_between_nothing_and_the_peak_even_beyond_its_end(sch
 
 
 def test_a_run_of_one_step_has_a_rate():
-    assert all(0 < course(1, 1, schedule=name)[0] <= 1 for name in ("constant", "step", "cosine", "one-cycle", "linear"))
+    assert all(
+        0 < course(1, 1, schedule=name)[0] <= 1 for name in ("constant", "step", "cosine", "one-cycle", "linear")
+    )
 
 
 def test_the_average_follows_its_formula_and_forgets_the_start(net):

@@ -25,7 +25,12 @@ NEEDED = {
 
 
 def open_settings(used):
-    return [f"{group}.{name}" for group, names in NEEDED.items() for name in names if getattr(getattr(used, group), name) is None]
+    return [
+        f"{group}.{name}"
+        for group, names in NEEDED.items()
+        for name in names
+        if getattr(getattr(used, group), name) is None
+    ]
 
 
 @pytest.mark.parametrize("facts", ALL.values(), ids=ALL)
@@ -112,7 +117,9 @@ def test_one_channel_takes_the_mean_of_the_colours():
     assert len(how.mean) == len(how.std) == how.channels == 1
 
 
-@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "vgg11", "alexnet", "efficientnet_b0", "inception_v3", "small-64"])
+@pytest.mark.parametrize(
+    "name", ["vit_tiny_patch16_224", "vgg11", "alexnet", "efficientnet_b0", "inception_v3", "small-64"]
+)
 @pytest.mark.parametrize("facts", [CIFAR, PHOTOS], ids=["cifar", "photos"])
 def test_any_network_gets_a_whole_plan(name, facts):
     used, _ = plan(load_recipe(None, {"model.name": name, "model.weights": "none"}), facts, PLAIN)
@@ -128,7 +135,9 @@ def test_own_code_gets_a_whole_plan(tmp_path):
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "muon"])
 @pytest.mark.parametrize("start", ["head", "fresh"])
 def test_every_optimizer_gets_a_rate(optimizer, start):
-    asked = load_recipe(None, {"optim.name": optimizer, "train.start": start, "train.epochs": 3, "model.name": "resnet18"})
+    asked = load_recipe(
+        None, {"optim.name": optimizer, "train.start": start, "train.epochs": 3, "model.name": "resnet18"}
+    )
     used, _ = plan(asked, PHOTOS, PLAIN)
     assert used.optim.lr > 0
 

@@ -31,7 +31,11 @@ READABLE = [True, False, True, False, False, False, True, False, True]
 
 def rows_of(classifier, paths):
     answers = list(predict(classifier, paths))
-    return [dict(zip(one.columns(), row, strict=True)) for one in answers for row in zip(*one.columns().values(), strict=True)]
+    return [
+        dict(zip(one.columns(), row, strict=True))
+        for one in answers
+        for row in zip(*one.columns().values(), strict=True)
+    ]
 
 
 def test_every_input_has_a_row_in_its_order_with_an_answer_or_an_error(classifier, inputs):

@@ -149,8 +149,10 @@ def test_damaged_json_is_an_error_in_words(run):
         run.plan()
 
 
-def test_a_summary_makes_it_complete(run):
+def test_a_summary_and_a_report_make_it_complete(run):
     run.write_summary({"epochs": np.float64(2.5)})
+    assert not run.is_complete()
+    run.report_path.touch()
     assert run.is_complete()
     assert run.summary() == {"epochs": 2.5}
 

@@ -26,7 +26,7 @@ from linnaeus.run import Run
 from linnaeus.talk import Clock, Talk
 from linnaeus.verbs.audit import account, audit
 from linnaeus.verbs.evaluate import evaluate, judge, logits_of
-from linnaeus.verbs.plan import Facts, plan, preprocessing
+from linnaeus.verbs.plan import Facts, afford, plan, preprocessing
 from linnaeus.verbs.report import report
 from linnaeus.verbs.split import split
 from linnaeus.verbs.train import Material, train
@@ -44,11 +44,12 @@ class Planned:
     facts: dict[str, Any]
 
     @classmethod
-    def for_data(cls, dataset: Dataset, recipe: Recipe) -> Planned:
+    def for_data(cls, dataset: Dataset, recipe: Recipe, clock: Clock | None = None) -> Planned:
         """Look at the data and decide what the recipe leaves open."""
         facts = look(dataset, recipe)
         used, decisions = plan(recipe, facts, Machine.here())
-        return cls(used, decisions, {"name": dataset.name, **vars(facts)})
+        used, more = afford(used, recipe, facts, (clock or Clock(recipe.budget_s)).left())
+        return cls(used, decisions + more, {"name": dataset.name, **vars(facts)})
 
     def store(self, run: Run) -> Recipe:
         """Write the plan into the run."""
@@ -113,7 +114,7 @@ def tell(
             got="labels separated by |",
             fix="training takes one label per picture: keep one in the label column.",
         )
-    planned = Planned.for_data(dataset, recipe)
+    planned = Planned.for_data(dataset, recipe, clock)
     run = Run.create(out, dataset.name, recipe, where | {"command": shlex.join(sys.argv)})
     talk.say(f"run: {run.folder}")
     for one in planned.decisions:

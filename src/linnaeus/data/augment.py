@@ -134,7 +134,7 @@ def on_batch(pictures: Tensor, changes: Changes) -> Tensor:
     import torch
     from torch.nn import functional
 
-    N, height, width, C = pictures.shape
+    height, width, C = pictures.shape[1:]
     S, device = changes.size_px, pictures.device
     size = torch.tensor([width, height], dtype=torch.float32, device=device)
     maps = torch.from_numpy(changes.maps).to(device, torch.float32)

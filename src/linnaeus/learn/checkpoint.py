@@ -30,7 +30,8 @@ class Progress:
         loss_sum: Over the present epoch, for the learning curve.
         right: Pictures classified rightly in the present epoch.
         seen: Pictures of the present epoch.
-        steps_planned: Length of the run where a budget shortened it; 0 if none did.
+        steps_planned: Length of the run as a budget allowed it; -1 without a budget.
+        views: Views of each picture as a budget allowed them.
         evaluation_s: Seconds that evaluating val and test takes, as measured for the budget.
     """
 
@@ -41,7 +42,8 @@ class Progress:
     loss_sum: float = 0
     right: int = 0
     seen: int = 0
-    steps_planned: int = 0
+    steps_planned: int = -1
+    views: int = 0
     evaluation_s: float = 0
 
 

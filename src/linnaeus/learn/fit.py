@@ -21,9 +21,10 @@ from linnaeus.learn.frozen import FrozenFeed
 from linnaeus.learn.infer import infer
 from linnaeus.learn.interrupt import interruptible
 from linnaeus.learn.loop import Step, check_finite, train
-from linnaeus.learn.material import EVALUATE_AT_ONCE, Material
+from linnaeus.learn.material import Material
 from linnaeus.learn.objectives import Batch, Objective, inverse_frequency, supervised
 from linnaeus.learn.optim import Average, Schedule, make_optimizer, make_schedule
+from linnaeus.learn.pace import seconds_per_picture, seconds_per_step
 from linnaeus.learn.shards import shard_count
 from linnaeus.metrics import apply_temperature, fit_temperature
 from linnaeus.nn import stages
@@ -39,6 +40,8 @@ FROZEN_BYTES = 4e9
 """Most memory for the outputs of frozen stages."""
 FINISH_S = 12.0
 """Seconds of a budget that are kept for scores, report and saving."""
+VIEWS_SHARE = 0.35
+"""Most of a budget's room that goes into the outputs of frozen stages."""
 
 
 @dataclass(frozen=True)
@@ -110,19 +113,18 @@ class Fit:
 
     def run_through(self) -> Fitted:
         """Train to the end; save on the way and when interrupted."""
-        if self.state.load(self.run.checkpoint_path):
-            self.run.rewind_journal(self.state.progress.step)
-        elif self.recipe.train.start == "head":
+        resumed = self.state.load(self.run.checkpoint_path)
+        # Without a checkpoint the journal may still hold an epoch: it is written first.
+        self.run.rewind_journal(self.state.progress.step if resumed else -1)
+        if not resumed and self.recipe.train.start == "head":
             self._end_epoch(0, lambda _: 0.0)
-        per_epoch = self.feed.steps_per_epoch
-        total = self._length()
+        if self._out_of_patience():
+            return self._result("patience")
+        per_epoch, total = self.feed.steps_per_epoch, self._length()
         schedule = make_schedule(self.recipe.optim, total, per_epoch)
-        stopped = "all epochs done"
-        self._cut_frozen()
-        size_px, batch_size = self.material.preprocessing.size_px, self.feed.batch_size
+        stopped = "all epochs done" if total else "budget"
         self._thaw(self.state.progress.step // per_epoch)
-        pieces = shard_count(self.network, batch_size, size_px, self.engine.cores)
-        with interruptible() as interrupted, self.engine.sharing(self.upper, pieces):
+        with interruptible() as interrupted, self.engine.sharing(self.upper, self._pieces()):
             for step in self._steps(schedule, total):
                 self._note(step)
                 done = step.number + 1
@@ -132,7 +134,8 @@ class Fit:
                         stopped = "patience"
                         break
                 if self.clock.left() < FINISH_S + self.evaluation_s:
-                    self._end_epoch(done, schedule)
+                    if self.waiting or self.state.progress.seen:
+                        self._end_epoch(done, schedule)
                     stopped = "budget"
                     break
                 if interrupted.is_set():
@@ -144,13 +147,9 @@ class Fit:
 
     def _steps(self, schedule: Schedule, total: int) -> Iterator[Step]:
         first = self.state.progress.step
-        if self.frozen is not None:
-            batches = self.frozen.batches(first, total, self.engine.device)
-        else:
-            batches = map(self._to_batch, self.feed.batches(first, total))
         return train(
             self.upper,
-            batches,
+            self._batches(first, total),
             self.objective,
             self.state.optimizer,
             schedule,
@@ -159,26 +158,39 @@ class Fit:
             clip_norm=self.recipe.optim.clip_norm,
         )
 
-    def _cut_frozen(self) -> None:
-        """Compute what frozen stages give once, where the network can be cut and the outputs fit into memory."""
-        views = self.recipe.train.views
-        frozen = stages.frozen_names(self.network)
+    def _batches(self, first: int, stop: int) -> Iterator[Batch]:
+        if self.frozen is not None:
+            return self.frozen.batches(first, stop, self.engine.device)
+        return map(self._to_batch, self.feed.batches(first, stop))
+
+    def _pieces(self) -> int:
+        size_px, batch_size = self.material.preprocessing.size_px, self.feed.batch_size
+        return shard_count(self.network, batch_size, size_px, self.engine.cores)
+
+    def _halves(self) -> tuple[nn.Module, nn.Module] | None:
+        """Cut the network above its frozen stages, where their outputs can be computed once and kept."""
+        views, frozen = self.recipe.train.views, stages.frozen_names(self.network)
         if not views or not frozen or self.recipe.model.unfreeze_every:
-            return
-        rows = self.feed.rows[:2]
-        example = self.from_bytes(torch.from_numpy(self.material.pixels.block(rows, self.feed.size_px)))
-        halves = cut(self.network, frozen, example.to(self.engine.device))
+            return None
+        example = self.from_bytes(torch.from_numpy(self._sample(2)).to(self.engine.device))
+        halves = cut(self.network, frozen, example)
         if halves is None:
-            return
-        lower, upper = halves
+            return None
         with torch.no_grad():
-            numbers = lower.eval()(example[:1].to(self.engine.device)).numel()
-        if numbers * 2 * views * len(self.feed.rows) > FROZEN_BYTES:
+            bytes_each = 2 * halves[0].eval()(example[:1]).numel()
+        return halves if bytes_each * views * len(self.feed.rows) <= FROZEN_BYTES else None
+
+    def _use(self, halves: tuple[nn.Module, nn.Module] | None, views: int) -> None:
+        """Compute what the frozen half gives for some views, and train the other half on that."""
+        if halves is None or not views:
             return
+        lower, self.upper = halves
+        how = self.material.preprocessing
         with self.talk.stage("frozen stages"):
-            how = self.material.preprocessing
             self.frozen = FrozenFeed.make(lower, self.feed, views, how, self.engine, self.talk)
-        self.upper = upper
+
+    def _sample(self, count: int) -> np.ndarray:
+        return self.material.pixels.block(self.feed.rows[:count], self.feed.size_px)
 
     def _to_batch(self, made: BytesBatch) -> Batch:
         device = self.engine.device
@@ -196,47 +208,48 @@ class Fit:
         )
 
     def _length(self) -> int:
-        """Count the steps to be done; a budget may allow fewer than were asked for."""
+        """Count the steps to be done; a budget may allow fewer than were asked for, and fewer views."""
         assert self.recipe.train.epochs
+        progress, views = self.state.progress, self.recipe.train.views or 0
         wanted = max(1, round(self.recipe.train.epochs * self.feed.steps_per_epoch))
-        progress = self.state.progress
+        halves = self._halves()
         self.evaluation_s = progress.evaluation_s
-        if self.recipe.budget_s is None or progress.steps_planned:
-            return progress.steps_planned or wanted
-        step_s, self.evaluation_s = self._pace()
-        progress.evaluation_s = self.evaluation_s
-        epoch_s = step_s * self.feed.steps_per_epoch + self._val_share() * self.evaluation_s
-        room = self.clock.left() - FINISH_S - self.evaluation_s
-        fits = int(0.9 * room / epoch_s * self.feed.steps_per_epoch)
-        progress.steps_planned = max(1, min(wanted, fits))
-        if progress.steps_planned < wanted:
-            epochs = round(progress.steps_planned / self.feed.steps_per_epoch, 2)
-            reason = f"the budget leaves {room:.0f} s at {epoch_s:.1f} s an epoch"
-            self.decisions.append(Decision("train.epochs", epochs, reason))
-            self.talk.say(f"train.epochs = {epochs}: {reason}")
+        if self.recipe.budget_s is None or progress.steps_planned >= 0:
+            self._use(halves, views if progress.steps_planned < 0 else progress.views)
+            return wanted if progress.steps_planned < 0 else progress.steps_planned
+        judged = int((self.material.split.parts != "train").sum())
+        self.evaluation_s = progress.evaluation_s = judged * self._seconds_per_picture(self.network, "fp32")
+        if halves is not None:
+            view_s = len(self.feed.rows) * self._seconds_per_picture(halves[0], self.engine.precision)
+            views = max(0, min(views, int(VIEWS_SHARE * self._room() / view_s)))
+        self._use(halves, views)
+        progress.views, progress.steps_planned = views, self._affordable(wanted)
         return progress.steps_planned
 
-    def _pace(self) -> tuple[float, float]:
-        """Measure seconds per step, and seconds to evaluate val and test, on a throw-away copy."""
-        twin = copy.deepcopy(self.network)
-        optimizer = make_optimizer(twin, self.recipe.optim, set(), {})
-        batches = map(self._to_batch, self.feed.batches(0, 5))
-        marks = []
-        stages.train_mode(twin)
-        for _ in train(twin, batches, self.objective, optimizer, lambda _: 0.0, self.engine):
-            marks.append(time.monotonic())
-        rows = np.flatnonzero(self.material.split.parts != "train")
-        if not len(rows):
-            return float(np.median(np.diff(marks))), 0.0
-        started = time.monotonic()
-        self._logits(twin, rows[:EVALUATE_AT_ONCE])
-        return float(np.median(np.diff(marks))), (time.monotonic() - started) * len(rows) / min(
-            len(rows), EVALUATE_AT_ONCE
+    def _affordable(self, wanted: int) -> int:
+        """Count the steps that fit into the budget, and say so where they are fewer than wanted."""
+        self._thaw(0)
+        step_s = seconds_per_step(
+            self.upper, self._batches(0, 5), self.objective, self.recipe.optim, self.engine, self._pieces()
         )
+        per_epoch, room = self.feed.steps_per_epoch, self._room()
+        validation_s = len(self.material.split.rows("val")) * self._seconds_per_picture(
+            self.network, self.engine.precision
+        )
+        fits = int(0.9 * room / (step_s + validation_s / per_epoch)) if room > 0 else 0
+        planned = min(wanted, max(fits, 0 if self.recipe.train.start == "head" else 1))
+        if planned < wanted:
+            reason = f"the budget leaves {max(0, room):.0f} s, at {1000 * step_s:.0f} ms a step"
+            self.decisions.append(Decision("train.epochs", round(planned / per_epoch, 2), reason))
+            self.talk.say(f"train.epochs = {planned / per_epoch:.2f}: {reason}")
+        return planned
 
-    def _val_share(self) -> float:
-        parts = self.material.split.parts
-        return float((parts == "val").sum() / max(1, (parts != "train").sum()))
+    def _room(self) -> float:
+        return self.clock.left() - FINISH_S - self.evaluation_s
+
+    def _seconds_per_picture(self, network: nn.Module, precision: str) -> float:
+        engine = self.engine if precision == self.engine.precision else Engine(precision)
+        return seconds_per_picture(network, self._sample(64), self.material.preprocessing, engine)
 
     def _note(self, step: Step) -> None:
         self.waiting.append(step)
@@ -256,7 +269,11 @@ class Fit:
             progress.step = step.number + 1
         self.waiting.clear()
         epoch = progress.step / self.feed.steps_per_epoch
-        total = progress.steps_planned or round((self.recipe.train.epochs or 0) * self.feed.steps_per_epoch)
+        total = (
+            progress.steps_planned
+            if progress.steps_planned >= 0
+            else round((self.recipe.train.epochs or 0) * self.feed.steps_per_epoch)
+        )
         shown = f"train: epoch {epoch:.1f}, loss {progress.loss_sum / max(1, progress.seen):.3f}"
         self.talk.progress(shown, progress.step, total)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -27,7 +28,8 @@ def shard_count(network: nn.Module, pictures: int, size_px: int, cores: int) -> 
         isinstance(rate := vars(layer).get(name), float) and rate > 0 for layer in network.modules() for name in names
     ):
         return 1
-    return max(1, min(cores, pictures * size_px**2 // PIXELS_PER_SHARD))
+    # Batches of an epoch may be half as large as the setting says; no piece may be empty.
+    return max(1, min(cores, pictures // 2, pictures * size_px**2 // PIXELS_PER_SHARD))
 
 
 class Shards:
@@ -47,12 +49,12 @@ class Shards:
         for _ in range(count - 1):
             # What is in the memo is not copied: the parameters are shared, the buffers are not.
             self._views.append(copy.deepcopy(network, {id(one): one for one in parameters}))
-        self._trained = [one for one in parameters if one.requires_grad]
         self._buffers = [dict(view.named_buffers()) for view in self._views]
         self._pool = ThreadPoolExecutor(count, "shard", initializer=torch.set_num_threads, initargs=(1,))
 
     def __call__(self, objective: Objective, batch: Batch, autocast: Callable[[], object]) -> Outcome:
         """Set the gradient of every trained parameter to that of the mean loss over the batch."""
+        self._follow()
         pieces = self._cut(batch)
         work = [
             self._pool.submit(self._gradient, view, objective, piece, autocast)
@@ -62,7 +64,7 @@ class Shards:
         whole = torch.stack([outcome.weight for outcome in outcomes]).sum()
         for parameter, parts in zip(self._trained, zip(*gradients, strict=True), strict=True):
             known = [part for part in parts if part is not None]
-            parameter.grad = torch.stack(known).sum(0).div_(whole) if known else None
+            parameter.grad = functools.reduce(torch.Tensor.add_, known).div_(whole) if known else None
         self._average_statistics()
         return Outcome(
             loss=torch.stack([outcome.loss * outcome.weight for outcome in outcomes]).sum() / whole,
@@ -70,6 +72,14 @@ class Shards:
             n=sum(outcome.n for outcome in outcomes),
             weight=whole,
         )
+
+    def _follow(self) -> None:
+        """Take up what was frozen or thawed since the last step."""
+        first, *others = self._views
+        self._trained = [one for one in first.parameters() if one.requires_grad]
+        for view in others:
+            for copied, layer in zip(view.modules(), first.modules(), strict=True):
+                copied.training = layer.training
 
     def close(self) -> None:
         """Let the threads go."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from linnaeus.config import Recipe, validate
-from linnaeus.learn.engine import Machine
+from linnaeus.errors import SettingsError
+from linnaeus.learn.engine import Engine, Machine
+from linnaeus.learn.pace import seconds_per_picture
 from linnaeus.nn import stages, zoo
 from linnaeus.nn.own_code import is_own_code
 from linnaeus.records import Decision, Preprocessing
@@ -15,6 +20,12 @@ SMALL_PX = 64
 """Pictures up to this side are small: networks of our own learn them from nothing."""
 SMALL = ("small-64", "small-32")
 PHOTOS = "tf_efficientnet_lite0"
+SMALLER_PX = (192, 160, 128, 96)
+"""Sizes to which a budget may shrink the pictures."""
+OVERHEAD_S = 12.0
+"""Seconds that a training takes besides looking at pictures: head, scores, report, saving."""
+READING_S = 0.003
+"""Seconds to read and decode a photograph."""
 FINE_TUNE_ON = 10_000
 MANY = 10_000
 """From so many small training pictures on, the wider network pays."""
@@ -57,6 +68,59 @@ def plan(asked: Recipe, facts: Facts, machine: Machine) -> tuple[Recipe, list[De
     _optimizer(choice)
     _augmentation(choice, facts)
     return choice.recipe(), choice.decisions
+
+
+def afford(used: Recipe, asked: Recipe, facts: Facts, left_s: float) -> tuple[Recipe, list[Decision]]:
+    """Make the pictures smaller where features and scores at the planned size would not fit into the budget.
+
+    Args:
+        used: The plan.
+        asked: What the user set: a size that was asked for stays.
+        facts: Of the data.
+        left_s: Seconds of the budget that are left.
+
+    Raises:
+        SettingsError: The budget does not suffice even for the smallest size.
+    """
+    assert used.data.size_px
+    assert used.model.name
+    if used.budget_s is None or used.train.start != "head":
+        return used, []
+    size = used.data.size_px
+    sizes = [size] if asked.data.size_px else [size, *(px for px in SMALLER_PX if px < size)]
+    at_size = _seconds_of_looking(used, facts)
+    needs = {px: OVERHEAD_S + facts.pictures * READING_S + at_size * (px / size) ** 2 for px in sizes}
+    fitting = next((px for px in sizes if needs[px] <= left_s), None)
+    if fitting is None:
+        raise SettingsError(
+            f"--budget should leave time for {facts.pictures:,} pictures.",
+            got=f"{used.budget_s:.0f} s, of which {max(0, left_s):.0f} s are left",
+            fix=f"--budget {math.ceil((used.budget_s - left_s + needs[sizes[-1]]) / 5) * 5}s",
+        )
+    if fitting == size:
+        return used, []
+    smaller = used.model_copy(update={"data": used.data.model_copy(update={"size_px": fitting})})
+    reason = f"at {size} px the budget of {used.budget_s:.0f} s would not suffice"
+    return smaller, [Decision("data.size_px", fitting, reason)]
+
+
+def _seconds_of_looking(used: Recipe, facts: Facts) -> float:
+    """Measure how long features of the training part and scores of the rest take at the planned size."""
+    assert used.model.name
+    assert used.train.precision
+    how = preprocessing(used)
+    network = zoo.create(
+        used.model.name,
+        num_classes=facts.classes,
+        channels=how.channels,
+        size_px=how.size_px,
+        weights="none",
+        options=used.model.options,
+    )
+    sample = np.zeros((16 * Engine().cores, how.size_px, how.size_px, how.channels), dtype=np.uint8)
+    learn = seconds_per_picture(network, sample, how, Engine(used.train.precision))
+    judge = seconds_per_picture(network, sample, how, Engine())
+    return facts.train * learn + (facts.pictures - facts.train) * judge
 
 
 def preprocessing(used: Recipe) -> Preprocessing:

@@ -1,0 +1,251 @@
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load
+
+from conftest import weight_bytes
+from linnaeus import story
+from linnaeus.config import load_recipe
+from linnaeus.errors import Interrupted
+from linnaeus.learn import fit
+from linnaeus.learn.fit import Fit
+from linnaeus.talk import Clock
+
+
+def weights(run):
+    return load(weight_bytes(run))
+
+
+def test_patience_ends_a_training_that_no_longer_gains(train_quickly, own, epochs_of):
+    run = train_quickly(**own | {"optim.lr": 1e-12, "train.epochs": 30, "train.patience": 2, "optim.ema": None})
+    assert run.summary()["stopped"] == "patience"
+    assert len(epochs_of(run.folder)) < 30
+
+
+def test_the_best_weights_are_kept_or_the_last(train_quickly, own, epochs_of):
+    settings = own | {"optim.name": "sgd", "optim.lr": 3.0, "train.epochs": 8, "optim.ema": None}
+    best, last = train_quickly(**settings), train_quickly(**settings, **{"train.keep": "last"})
+    losses = [event["val_loss_calibrated"] for event in epochs_of(best.folder)]
+    assert best.summary()["best_epoch"] == 1 + int(np.argmin(losses))
+    assert last.summary()["best_epoch"] == 8
+
+
+class Countdown:
+    """A clock that has time for so many looks."""
+
+    def __init__(self, looks):
+        self.looks = looks
+
+    def left(self):
+        self.looks -= 1
+        return 1e9 if self.looks >= 0 else 0.0
+
+
+@pytest.mark.parametrize("looks", [3, 4, 5, 7])
+def test_the_end_of_the_budget_ends_the_training_with_one_event_an_epoch(
+    photos, tmp_path, own, looks, epochs_of, no_report
+):
+    recipe = load_recipe(None, own | {"train.epochs": 9, "data.size_px": 16, "train.batch_size": 16})
+    run = story.tell(str(photos), recipe, out=tmp_path / "run", clock=Countdown(looks))
+    assert run.summary()["stopped"] == "budget"
+    events = epochs_of(run.folder)
+    assert len({event["step"] for event in events}) == len(events)
+    assert all(event["train_loss"] > 0 for event in events)
+
+
+def test_a_budget_shortens_the_run_and_says_how_many_epochs_fit(photos, tmp_path, own, no_report):
+    recipe = load_recipe(None, own | {"train.epochs": 1e6, "data.size_px": 16, "budget_s": fit.FINISH_S + 4})
+    run = story.tell(str(photos), recipe, out=tmp_path / "run", clock=Clock(recipe.budget_s))
+    decided = [one for one in run.summary()["decisions"] if one["setting"] == "train.epochs"]
+    assert len(decided) == 1
+    assert 0 < decided[0]["value"] < 1e6
+    assert "budget" in decided[0]["reason"]
+    assert run.summary()["epochs"] < 1e6
+
+
+@pytest.mark.parametrize("start", ["fresh", "head"])
+def test_a_budget_too_small_for_anything_still_ends_with_a_model(photos, tmp_path, no_report, start):
+    asked = {"train.epochs": 5, "budget_s": 0.5, "model.name": "small-32" if start == "fresh" else "resnet18"}
+    recipe = load_recipe(None, asked | {"data.size_px": 32, "train.start": start, "model.weights": "none"})
+    run = story.tell(str(photos), recipe, out=tmp_path / "run", clock=Clock(recipe.budget_s))
+    assert run.summary()["stopped"] == "budget"
+    assert run.has_scores("test")
+
+
+def test_rare_classes_may_weigh_more(train_quickly, own):
+    plain, weighted = train_quickly(**own), train_quickly(**own, **{"train.class_weights": True})
+    assert weight_bytes(plain) != weight_bytes(weighted)
+
+
+def test_the_moving_average_is_what_is_saved(train_quickly, own):
+    without, averaged = train_quickly(**own | {"optim.ema": None}), train_quickly(**own)
+    assert weight_bytes(without) != weight_bytes(averaged)
+
+
+def test_without_validation_pictures_the_last_weights_are_kept(train_quickly, own, epochs_of):
+    run = train_quickly(**own, **{"split.val": 0})
+    assert "val_loss" not in epochs_of(run.folder)[0]
+    assert not run.has_scores("val")
+    assert run.has_scores("test")
+
+
+RESNET = {"model.name": "resnet18", "model.weights": "none", "data.size_px": 32, "train.precision": "bf16"}
+WAYS = {
+    "dropout and average": {"own": True},
+    "muon": {"model.name": "small-32", "train.precision": "bf16"},
+    "two pieces": {"model.name": "small-32", "pieces": 2},
+    "thawing": {"own": True, "model.unfreeze_every": 1, "optim.clip_norm": 1.0},
+    "thawing in two pieces": {**RESNET, "model.unfreeze_every": 1, "pieces": 2, "train.start": "fresh"},
+    "kept outputs of frozen stages": {**RESNET, "model.freeze": 3, "train.views": 2, "train.start": "fresh"},
+    "from a solved head": {**RESNET, "train.start": "head", "augment.mixup": 0.2, "model.layer_decay": 0.7},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_stop_in_the_middle_saves_and_resuming_gives_the_same_weights(
+    photos, tmp_path, own, epochs_of, monkeypatch, no_report, way
+):
+    asked = dict(WAYS[way])
+    if pieces := asked.pop("pieces", None):
+        monkeypatch.setattr(fit, "shard_count", lambda *_: pieces)
+    settings = {"train.epochs": 3, "data.size_px": 16, "train.batch_size": 12} | (own if asked.pop("own", None) else {})
+    recipe = load_recipe(None, settings | asked)
+    straight = story.tell(str(photos), recipe, out=tmp_path / "straight")
+    note, count = Fit._note, 0
+
+    def stop_after_seven(fit, step):
+        nonlocal count
+        count += 1
+        if count == 7:
+            os.kill(os.getpid(), signal.SIGINT)
+        note(fit, step)
+
+    monkeypatch.setattr(Fit, "_note", stop_after_seven)
+    with pytest.raises(Interrupted, match="--resume"):
+        story.tell(str(photos), recipe, out=tmp_path / "broken")
+    story.resume(tmp_path / "broken")
+    assert weight_bytes(tmp_path / "broken") == weight_bytes(straight)
+    steps = [[event["step"] for event in epochs_of(folder)] for folder in (straight.folder, tmp_path / "broken")]
+    assert steps[0] == steps[1]
+
+
+def unfinish(run):
+    """Put a finished run back to the moment before its summary was written."""
+    (run.folder / "summary.json").unlink()
+
+
+def test_a_kill_after_the_last_epoch_resumes_to_the_same_model(train_quickly, own):
+    run = train_quickly(**own)
+    before = weight_bytes(run)
+    unfinish(run)
+    story.resume(run.folder)
+    assert weight_bytes(run) == before
+
+
+def test_a_kill_after_patience_ran_out_does_not_train_on(train_quickly, own, epochs_of):
+    run = train_quickly(**own | {"optim.lr": 1e-12, "train.epochs": 30, "train.patience": 2, "optim.ema": None})
+    before, events = weight_bytes(run), len(epochs_of(run.folder))
+    unfinish(run)
+    story.resume(run.folder)
+    assert len(epochs_of(run.folder)) == events
+    assert weight_bytes(run) == before
+
+
+def test_a_kill_between_journal_and_first_checkpoint_writes_each_epoch_once(train_quickly, own, epochs_of):
+    run = train_quickly(**own)
+    before, events = weight_bytes(run), [event["step"] for event in epochs_of(run.folder)]
+    unfinish(run)
+    run.checkpoint_path.unlink()
+    story.resume(run.folder)
+    assert [event["step"] for event in epochs_of(run.folder)] == events
+    assert weight_bytes(run) == before
+
+
+def command_line(*words):
+    return [sys.executable, "-m", "linnaeus", *map(str, words)]
+
+
+def wait_for(path, process, seconds=60):
+    end = time.monotonic() + seconds
+    while not path.exists() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+def test_kills_at_random_moments_change_nothing(photos, tmp_path, own, epochs_of):
+    sets = own | {
+        "train.checkpoint_every_s": 0.05,
+        "data.size_px": 16,
+        "train.batch_size": 8,
+        "train.precision": "fp32",
+    }
+    words = [word for name, value in sets.items() for word in ("--set", f"{name}={value}")]
+    start = ("train", photos, "--epochs", 60, *words)
+    run, draw, kills = tmp_path / "killed", random.Random(4), 0
+    todo = command_line(*start, "--out", run)
+    for watched in ("recipe.json", "checkpoint/state.safetensors", "checkpoint/state.safetensors"):
+        process = subprocess.Popen(todo, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        if watched.endswith(".safetensors") and (run / watched).exists():
+            seen = (run / watched).stat().st_mtime_ns
+            while process.poll() is None and (run / watched).stat().st_mtime_ns == seen:
+                time.sleep(0.01)
+        wait_for(run / watched, process)
+        time.sleep(draw.uniform(0, 0.4))
+        kills += process.poll() is None
+        process.kill()
+        process.communicate()
+        todo = command_line("train", "--resume", run)
+    if not (run / "summary.json").exists():
+        done = subprocess.run(todo, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    straight = subprocess.run(command_line(*start, "--out", tmp_path / "straight"), capture_output=True, text=True)
+    assert straight.returncode == 0, straight.stderr
+    assert kills >= 2
+    assert weight_bytes(run) == weight_bytes(tmp_path / "straight")
+    assert [event["epoch"] for event in epochs_of(run)] == list(range(1, 61))
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves_says_how_to_go_on_and_resumes_equal(photos, tmp_path, own, epochs_of):
+    sets = own | {
+        "train.checkpoint_every_s": 0.05,
+        "data.size_px": 16,
+        "train.batch_size": 8,
+        "train.precision": "fp32",
+    }
+    words = [word for name, value in sets.items() for word in ("--set", f"{name}={value}")]
+    run = tmp_path / "stopped"
+    todo = command_line("train", photos, "--epochs", 2000, "--out", run, *words)
+    process = subprocess.Popen(todo, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    wait_for(run / "journal.jsonl", process)
+    process.send_signal(signal.SIGINT)
+    out, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out == ""
+    assert f"linnaeus train --resume {run}" in said
+    assert "Traceback" not in said
+    steps = [event["step"] for event in epochs_of(run)]
+    assert steps == sorted(set(steps))
+    assert json.loads((run / "recipe.json").read_text())["recipe"]["train"]["epochs"] == 2000
+
+
+def test_stages_that_thaw_are_trained_when_a_batch_is_shared_between_cores(train_quickly, own, monkeypatch):
+    monkeypatch.setattr(fit, "shard_count", lambda *_: 2)
+    settings = own | {"model.unfreeze_every": 1, "optim.ema": None, "train.keep": "last", "optim.schedule": "constant"}
+    head_only, one_more = (train_quickly(**settings, **{"train.epochs": epochs}) for epochs in (1, 2))
+    assert not torch.equal(weights(head_only)["4.weight"], weights(one_more)["4.weight"])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_frozen_stages_may_be_computed_once_in_either_precision(train_quickly, precision):
+    settings = {"model.name": "resnet18", "model.weights": "none", "data.size_px": 32, "train.start": "fresh"}
+    run = train_quickly(**settings, **{"model.freeze": 3, "train.views": 2, "train.precision": precision})
+    assert run.summary()["epochs"] == 2
