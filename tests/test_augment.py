@@ -57,8 +57,7 @@ def test_both_executors_agree(wanted, fill):
     one, other = both(NOTHING.model_copy(update=wanted | {"fill": fill}), smooth())
     difference = np.abs(one.astype(int) - other.astype(int))
     assert one.shape == other.shape == (6, 24, 24, 3)
-    # At a black border OpenCV's steps of 1/32 pixel show; elsewhere both round the same sum.
-    assert np.quantile(difference, 0.97 if fill == "black" else 1.0) <= 2
+    assert difference.max() <= 2
 
 
 @pytest.mark.parametrize("wanted", [*GEOMETRY, *OTHERS], ids=str)
@@ -75,7 +74,7 @@ def test_no_change_leaves_every_byte(channels):
         assert np.array_equal(result, pictures)
 
 
-@pytest.mark.parametrize(("height", "width"), [(24, 30), (31, 24), (30, 30)])
+@pytest.mark.parametrize(("height", "width"), [(24, 30), (31, 24), (24, 31), (30, 30)])
 def test_without_changes_the_middle_is_taken(height, width):
     pictures = noise(height=height, width=width)
     top, left = (height - 24) // 2, (width - 24) // 2

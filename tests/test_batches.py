@@ -78,6 +78,12 @@ def test_the_same_picture_changes_differently_in_each_epoch():
     assert len({batch.pictures.tobytes() for batch in made.batches(0, 10)}) > 5
 
 
+def test_batches_of_one_epoch_change_differently():
+    alike = feed(pictures=[PICTURES[0]] * 50, rows=np.arange(16))
+    one, other = alike.batches(0, 2)
+    assert not np.array_equal(one.pictures, other.pictures)
+
+
 def test_nothing_to_do_gives_nothing():
     assert list(feed().batches(4, 4)) == []
 

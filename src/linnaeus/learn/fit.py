@@ -38,7 +38,7 @@ from linnaeus.talk import Clock, Talk
 READ_LOSSES_EVERY = 20
 FROZEN_BYTES = 4e9
 """Most memory for the outputs of frozen stages."""
-FINISH_S = 12.0
+FINISH_S = 6.0
 """Seconds of a budget that are kept for scores, report and saving."""
 VIEWS_SHARE = 0.35
 """Most of a budget's room that goes into the outputs of frozen stages."""
