@@ -156,14 +156,18 @@ class Classifier:
         stored = pool.map(lambda one: middle(picture_to_stored(one, self.preprocessing), size_px), pictures)
         return apply_temperature(self.logits([np.stack(list(stored))]), self.temperature)
 
+    def _timm_name(self) -> str:
+        """Name the network as timm does; own code by the copy in the model folder."""
+        if own_code.is_own_code(self.architecture):
+            return f"{CODE}:{self.architecture.rpartition(':')[2]}"
+        return getattr(self.network, "pretrained_cfg", {}).get("architecture") or zoo.resolve(self.architecture)
+
     def _config(self) -> dict[str, Any]:
         about = self.preprocessing
         head_name = getattr(self.network, "pretrained_cfg", {}).get("classifier")
         first_conv = getattr(self.network, "pretrained_cfg", {}).get("first_conv")
         return {
-            "architecture": self.architecture
-            if own_code.is_own_code(self.architecture)
-            else zoo.resolve(self.architecture),
+            "architecture": self._timm_name(),
             "num_classes": len(self.classes),
             "num_features": getattr(self.network, "num_features", None),
             "label_names": list(self.classes),

@@ -17,7 +17,7 @@ from linnaeus.data.cache import Scan, scan
 from linnaeus.data.decode import glance, read_bytes
 from linnaeus.data.folders import default_cache_dir
 from linnaeus.data.sources import open_source
-from linnaeus.errors import CheckFailed, PictureError, RunError, SourceError
+from linnaeus.errors import CheckFailed, Interrupted, PictureError, RunError, SourceError
 from linnaeus.learn.engine import Machine
 from linnaeus.metrics import fit_temperature
 from linnaeus.provenance import about, fingerprint, provenance, summary, write_tensorboard
@@ -196,6 +196,7 @@ def prepare(dataset: Dataset, used: Recipe, *, strict: bool, talk: Talk, run: Ru
     """Look at every picture, set aside what cannot be used, and split."""
     kept, found, findings = _look_at_all(dataset, preprocessing(used), used.data.cache_gb, talk)
     accounted = account(dataset, findings)
+    _check_same_data(run, kept, found.hashes)
     parts = split(kept, found.hashes, used.split)
     everything = (*kept.findings, *parts.findings)
     run.write_findings(everything, accounted)
@@ -212,8 +213,15 @@ def prepare(dataset: Dataset, used: Recipe, *, strict: bool, talk: Talk, run: Ru
 
 
 def _go_on(run: Run, dataset: Dataset, used: Recipe, clock: Clock, talk: Talk) -> Run:
+    """Do the rest of the story; whenever the user stops it, the run can be resumed."""
+    try:
+        return _rest_of_story(run, dataset, used, clock, talk)
+    except KeyboardInterrupt:
+        raise Interrupted(str(run.folder)) from None
+
+
+def _rest_of_story(run: Run, dataset: Dataset, used: Recipe, clock: Clock, talk: Talk) -> Run:
     prepared = prepare(dataset, used, strict=bool(run.source().get("strict")), talk=talk, run=run)
-    _check_same_data(run, prepared)
     hashes, seed = prepared.scan.hashes, prepared.used.seed
     run.write_provenance(provenance(run, prepared.dataset, hashes, prepared.accounted, seed))
     with talk.stage("train"):
@@ -314,12 +322,12 @@ def _tell_findings(findings: tuple[Finding, ...], accounted: Mapping[str, int], 
             talk.say(f"warning: {one.kind}: {one.evidence}")
 
 
-def _check_same_data(run: Run, prepared: Prepared) -> None:
+def _check_same_data(run: Run, dataset: Dataset, hashes: tuple[str, ...]) -> None:
     try:
         before = run.provenance()["data"]["fingerprint"]
     except RunError:
         return
-    if before != fingerprint(prepared.dataset, prepared.scan.hashes):
+    if before != fingerprint(dataset, hashes):
         raise RunError(
             f"{run.folder} was begun with other pictures.",
             got="the source changed since",

@@ -32,6 +32,7 @@ class Progress:
         seen: Pictures of the present epoch.
         steps_planned: Length of the run as a budget allowed it; -1 without a budget.
         views: Views of each picture as a budget allowed them.
+        ended: Why the training ended before its length was reached; "" if it did not.
         evaluation_s: Seconds that evaluating val and test takes, as measured for the budget.
     """
 
@@ -44,6 +45,7 @@ class Progress:
     seen: int = 0
     steps_planned: int = -1
     views: int = 0
+    ended: str = ""
     evaluation_s: float = 0
 
 
@@ -93,7 +95,8 @@ class TrainState:
         self._load_moments(groups.get("optimizer", {}))
         self.best = groups.get("best", {})
         if self.average:
-            self.average.values = groups["average"]
+            for name, value in groups["average"].items():
+                self.average.values[name].copy_(value)
             self.average.updates = int(metadata["updates"])
         self.progress = Progress(**json.loads(metadata["progress"]))
         return True

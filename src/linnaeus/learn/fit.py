@@ -18,9 +18,9 @@ from linnaeus.errors import Interrupted
 from linnaeus.learn.checkpoint import TrainState
 from linnaeus.learn.engine import Engine
 from linnaeus.learn.frozen import FrozenFeed
-from linnaeus.learn.infer import infer
+from linnaeus.learn.infer import infer, infer_tensors
 from linnaeus.learn.interrupt import interruptible
-from linnaeus.learn.loop import Step, check_finite, train
+from linnaeus.learn.loop import Step, check_finite, check_weights, train
 from linnaeus.learn.material import Material
 from linnaeus.learn.objectives import Batch, Objective, inverse_frequency, supervised
 from linnaeus.learn.optim import Average, Schedule, make_optimizer, make_schedule
@@ -102,11 +102,13 @@ class Fit:
             recipe.optim,
             stages.no_decay(self.network),
             stages.layer_scales(self.network, recipe.model.layer_decay) if recipe.model.layer_decay < 1 else {},
+            torch.bfloat16 if engine.precision == "bf16" else torch.float32,
         )
         average = Average(self.network, recipe.optim.ema) if recipe.optim.ema else None
         self.state = TrainState(self.network, optimizer, average)
         self.upper: nn.Module = self.network
         self.frozen: FrozenFeed | None = None
+        self.val_outputs: list[torch.Tensor] = []
         self.decisions: list[Decision] = []
         self.waiting: list[Step] = []
         self.saved_at = time.monotonic()
@@ -118,32 +120,36 @@ class Fit:
         self.run.rewind_journal(self.state.progress.step if resumed else -1)
         if not resumed and self.recipe.train.start == "head":
             self._end_epoch(0, lambda _: 0.0)
-        if self._out_of_patience():
-            return self._result("patience")
         per_epoch, total = self.feed.steps_per_epoch, self._length()
         schedule = make_schedule(self.recipe.optim, total, per_epoch)
-        stopped = "all epochs done" if total else "budget"
         self._thaw(self.state.progress.step // per_epoch)
         with interruptible() as interrupted, self.engine.sharing(self.upper, self._pieces()):
-            for step in self._steps(schedule, total):
+            for step in self._steps(schedule, 0 if self.state.progress.ended else total):
                 self._note(step)
                 done = step.number + 1
                 if done % per_epoch == 0 or done == total:
                     self._end_epoch(done, schedule)
-                    if self._out_of_patience():
-                        stopped = "patience"
-                        break
-                if self.clock.left() < FINISH_S + self.evaluation_s:
-                    if self.waiting or self.state.progress.seen:
-                        self._end_epoch(done, schedule)
-                    stopped = "budget"
+                if self._ends_early(done, schedule):
                     break
                 if interrupted.is_set():
                     self._save()
                     raise Interrupted(str(self.run.folder))
                 if time.monotonic() - self.saved_at > self.recipe.train.checkpoint_every_s:
                     self._save()
-        return self._result(stopped)
+        return self._result(self.state.progress.ended or ("all epochs done" if total else "budget"))
+
+    def _ends_early(self, done: int, schedule: Schedule) -> bool:
+        """End the training for want of gain or of time; the reason is saved, so that a resumed run ends as well."""
+        progress, patience = self.state.progress, self.recipe.train.patience
+        if patience is not None and progress.epochs_without_gain >= patience:
+            progress.ended = "patience"
+        elif self.clock.left() < FINISH_S + self.evaluation_s:
+            progress.ended = "budget"
+            if self.waiting or progress.seen:
+                self._end_epoch(done, schedule)
+        if progress.ended:
+            self._save()
+        return bool(progress.ended)
 
     def _steps(self, schedule: Schedule, total: int) -> Iterator[Step]:
         first = self.state.progress.step
@@ -169,15 +175,16 @@ class Fit:
 
     def _halves(self) -> tuple[nn.Module, nn.Module] | None:
         """Cut the network above its frozen stages, where their outputs can be computed once and kept."""
-        views, frozen = self.recipe.train.views, stages.frozen_names(self.network)
-        if not views or not frozen or self.recipe.model.unfreeze_every:
+        views = self.recipe.train.views
+        if not views or not stages.frozen_names(self.network) or self.recipe.model.unfreeze_every:
             return None
+        self._thaw(0)
         example = self.from_bytes(torch.from_numpy(self._sample(2)).to(self.engine.device))
-        halves = cut(self.network, frozen, example)
+        halves = cut(self.network, example)
         if halves is None:
             return None
         with torch.no_grad():
-            bytes_each = 2 * halves[0].eval()(example[:1]).numel()
+            bytes_each = halves[0](example[:1]).numel() * (2 if self.engine.precision == "bf16" else 4)
         return halves if bytes_each * views * len(self.feed.rows) <= FROZEN_BYTES else None
 
     def _use(self, halves: tuple[nn.Module, nn.Module] | None, views: int) -> None:
@@ -185,9 +192,11 @@ class Fit:
         if halves is None or not views:
             return
         lower, self.upper = halves
-        how = self.material.preprocessing
+        how, material = self.material.preprocessing, self.material
         with self.talk.stage("frozen stages"):
             self.frozen = FrozenFeed.make(lower, self.feed, views, how, self.engine, self.talk)
+            outputs = infer(lower, material.blocks(self._val_rows()), how, self.engine)
+            self.val_outputs = [part.to(self.frozen.outputs.dtype) for part in outputs]
 
     def _sample(self, count: int) -> np.ndarray:
         return self.material.pixels.block(self.feed.rows[:count], self.feed.size_px)
@@ -280,6 +289,7 @@ class Fit:
     def _end_epoch(self, done: int, schedule: Schedule) -> None:
         """Measure on the validation part, remember the best weights, write the journal, save."""
         self._read_losses()
+        check_weights(max(0, done - 1), self.network, self.state.optimizer)
         progress, epoch = self.state.progress, done / self.feed.steps_per_epoch
         event: dict[str, Any] = {
             "event": "epoch",
@@ -307,23 +317,27 @@ class Fit:
 
     def _validate(self) -> tuple[float, float, float] | tuple[None, None, None]:
         """Measure loss, accuracy, and the loss after calibration: label smoothing makes the plain one a poor judge."""
-        rows = self.material.split.rows("val")
-        rows = rows[self.material.labels[rows] >= 0]
+        rows = self._val_rows()
         if not len(rows):
             return None, None, None
-        network = self.network
-        if self.state.average:
-            network = copy.deepcopy(self.network)
-            network.load_state_dict(self.state.average.values)
-        logits = self._logits(network, rows)
+        logits = torch.cat([part.double() for part in self._val_logits(rows)]).numpy()
         labels = self.material.labels[rows]
         temperature = fit_temperature(logits, labels)
         plain, calibrated = (_log_loss(apply_temperature(logits, one), labels) for one in (1.0, temperature))
         return plain, float((logits.argmax(1) == labels).mean()), calibrated
 
-    def _logits(self, network: nn.Module, rows: np.ndarray) -> np.ndarray:
-        parts = infer(network, self.material.blocks(rows), self.material.preprocessing, self.engine)
-        return torch.cat([part.double() for part in parts]).numpy()
+    def _val_rows(self) -> np.ndarray:
+        rows = self.material.split.rows("val")
+        return rows[self.material.labels[rows] >= 0]
+
+    def _val_logits(self, rows: np.ndarray) -> Iterator[torch.Tensor]:
+        if self.val_outputs and not self.state.average:
+            return infer_tensors(self.upper.eval(), self.val_outputs, self.engine)
+        network = self.network
+        if self.state.average:
+            network = copy.deepcopy(self.network)
+            network.load_state_dict(self.state.average.values)
+        return infer(network, self.material.blocks(rows), self.material.preprocessing, self.engine)
 
     def _weights(self) -> dict[str, torch.Tensor]:
         return self.state.average.values if self.state.average else self.network.state_dict()
@@ -333,10 +347,6 @@ class Fit:
         if every:
             stages.freeze(self.network, self.groups - stages.unfrozen_stages(epoch, every, self.groups))
         stages.train_mode(self.network, keep_statistics=bool(self.recipe.model.keep_statistics))
-
-    def _out_of_patience(self) -> bool:
-        patience = self.recipe.train.patience
-        return patience is not None and self.state.progress.epochs_without_gain >= patience
 
     def _save(self) -> None:
         self._read_losses()

@@ -24,7 +24,7 @@ class FrozenFeed:
     """Outputs of the frozen part for several random views of every training picture.
 
     Attributes:
-        outputs: bfloat16, [views, N, ...]; channels last where they have height and width.
+        outputs: [views, N, ...], bfloat16 where the engine computes in it; channels last where they have height and width.
         feed: What the views were drawn from; it also deals the batches.
         place: Row number of a picture -> its place in `outputs`.
     """
@@ -47,15 +47,16 @@ class FrozenFeed:
             engine: The machine and precision.
             talk: Where progress goes.
         """
+        kept_as = torch.bfloat16 if engine.precision == "bf16" else torch.float32
         N, outputs, done = len(feed.rows), [], 0
         for view in range(views):
             blocks = (feed.view(feed.rows[first : first + AT_ONCE], view).pictures for first in range(0, N, AT_ONCE))
             for part in infer(lower, blocks, preprocessing, engine):
-                outputs.append(part.to(torch.bfloat16))
+                outputs.append(part.to(kept_as))
                 done += len(part)
                 talk.progress("frozen stages", done, views * N)
         # One view after the other, joined without a second copy of everything at once.
-        whole = torch.empty((views * N, *outputs[0].shape[1:]), dtype=torch.bfloat16)
+        whole = torch.empty((views * N, *outputs[0].shape[1:]), dtype=kept_as)
         if whole.ndim == 4:
             whole = whole.to(memory_format=torch.channels_last)
         torch.cat(outputs, out=whole)

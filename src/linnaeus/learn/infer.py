@@ -33,15 +33,25 @@ def infer(
         preprocessing: For the normalisation.
         engine: The machine and precision.
     """
-    network = engine.place(network).eval()
     from_bytes = FromBytes(preprocessing.mean, preprocessing.std).to(engine.device)
-
-    def answer(piece: np.ndarray) -> Tensor:
-        with torch.inference_mode(), engine.autocast():
-            pictures = torch.from_numpy(np.ascontiguousarray(piece)).to(engine.device)
-            return network(from_bytes(pictures)).float().cpu()
-
+    whole = nn.Sequential(from_bytes, engine.place(network)).eval()
     pieces = _pieces(blocks, preprocessing.size_px)
+    yield from infer_tensors(whole, (torch.from_numpy(np.ascontiguousarray(piece)) for piece in pieces), engine)
+
+
+def infer_tensors(network: nn.Module, pieces: Iterable[Tensor], engine: Engine) -> Iterator[Tensor]:
+    """Yield a network's outputs, float32, for pieces that are its input as they are, in order.
+
+    Args:
+        network: In evaluation mode, on the engine's device.
+        pieces: Batches; their size is the caller's choice.
+        engine: The machine and precision.
+    """
+
+    def answer(piece: Tensor) -> Tensor:
+        with torch.inference_mode(), engine.autocast():
+            return network(piece.to(engine.device)).float().cpu()
+
     if engine.device.type != "cpu":
         yield from map(answer, pieces)
         return

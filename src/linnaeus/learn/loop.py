@@ -75,12 +75,25 @@ def check_finite(step: Step, network: nn.Module, optimizer: Optimizer) -> None:
     Raises:
         NonFiniteError: The loss, or a weight, is not finite.
     """
-    if torch.isfinite(step.loss):
-        return
+    if not torch.isfinite(step.loss):
+        raise _not_finite(f"it became {step.loss.item()} in step {step.number}", network, optimizer)
+
+
+def check_weights(number: int, network: nn.Module, optimizer: Optimizer) -> None:
+    """Stop where a step left weights that are not finite, though its loss was.
+
+    Raises:
+        NonFiniteError: A weight is not finite.
+    """
+    if not all(torch.isfinite(value).all() for value in network.state_dict().values() if value.is_floating_point()):
+        raise _not_finite(f"step {number} broke the weights", network, optimizer)
+
+
+def _not_finite(what: str, network: nn.Module, optimizer: Optimizer) -> NonFiniteError:
     broken = [name for name, value in network.state_dict().items() if not torch.isfinite(value.float()).all()]
     rate = max(group["lr"] for group in optimizer.param_groups)
-    raise NonFiniteError(
-        f"the loss should stay finite; it became {step.loss.item()} in step {step.number}.",
+    return NonFiniteError(
+        f"the loss should stay finite; {what}.",
         got=f"first weights that are not finite: {broken[0]}"
         if broken
         else "all weights finite: the loss itself overflowed",

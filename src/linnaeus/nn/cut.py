@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from linnaeus.errors import ModelError
 
@@ -20,15 +19,14 @@ class _Tracer(fx.Tracer):
         return (library and not container) or next(m.children(), None) is None
 
 
-def cut(network: nn.Module, frozen: Collection[str], example: Tensor) -> tuple[nn.Module, nn.Module] | None:
+def cut(network: nn.Module, example: Tensor) -> tuple[nn.Module, nn.Module] | None:
     """Split a network into what comes before its first trained parameter and what comes after.
 
     Both halves share the network's layers: training the upper half trains the network. The cut is checked on the
     example; where the network cannot be followed or split at one tensor, there is no cut.
 
     Args:
-        network: In the mode in which it is trained.
-        frozen: Names of the parameters that stay as they are.
+        network: In the mode in which it is trained; parameters without requires_grad stay as they are.
         example: Normalised pictures [N, C, H, W].
 
     Returns:
@@ -40,18 +38,18 @@ def cut(network: nn.Module, frozen: Collection[str], example: Tensor) -> tuple[n
         # Tracing runs the network's own code on symbols; code that looks at values can fail in any way.
         return None
     nodes = list(graph.nodes)
-    place = _last_cut(nodes, network, set(frozen))
+    place = _last_cut(nodes, network)
     if place is None:
         return None
     lower, upper = _halves(network, graph, nodes[place])
     return (lower, upper) if _agrees(network, lower, upper, example) else None
 
 
-def _last_cut(nodes: list[fx.Node], network: nn.Module, frozen: set[str]) -> int | None:
-    """Find the last node that only frozen parameters feed and that alone is needed afterwards."""
+def _last_cut(nodes: list[fx.Node], network: nn.Module) -> int | None:
+    """Find the last node before which nothing is learned and that alone is needed afterwards."""
     best = None
     for place, node in enumerate(nodes[:-1]):
-        if _trains(node, network, frozen):
+        if _learns(node, network):
             break
         alive = [one for one in nodes[: place + 1] if any(nodes.index(user) > place for user in one.users)]
         if alive == [node] and node.op == "call_module":
@@ -59,13 +57,15 @@ def _last_cut(nodes: list[fx.Node], network: nn.Module, frozen: set[str]) -> int
     return best
 
 
-def _trains(node: fx.Node, network: nn.Module, frozen: set[str]) -> bool:
+def _learns(node: fx.Node, network: nn.Module) -> bool:
+    """Tell whether a step of the network changes with training: by parameters, or by the statistics of a norm."""
     if node.op == "get_attr":
-        return str(node.target) in dict(network.named_parameters()) and str(node.target) not in frozen
+        return any(name == node.target and value.requires_grad for name, value in network.named_parameters())
     if node.op != "call_module":
         return False
-    prefix = f"{node.target}."
-    return any(name.startswith(prefix) and name not in frozen for name, _ in network.named_parameters())
+    layer = network.get_submodule(str(node.target))
+    norms = [inner for inner in layer.modules() if isinstance(inner, _BatchNorm)]
+    return any(value.requires_grad for value in layer.parameters()) or any(norm.training for norm in norms)
 
 
 def _halves(network: nn.Module, graph: fx.Graph, last: fx.Node) -> tuple[nn.Module, nn.Module]:

@@ -7,8 +7,7 @@ import importlib.util
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -33,7 +32,8 @@ def build_own(
     The function is given `num_classes`, `in_chans` and `img_size` where its signature accepts them, and the options.
 
     Args:
-        name: "path/to/file.py:function". The file may import others that lie beside it.
+        name: "path/to/file.py:function". The file may import installed packages, but not files beside it: it
+            goes into the model folder alone.
         num_classes: K.
         channels: Of the pictures.
         size_px: Height and width of the pictures.
@@ -107,21 +107,13 @@ def _module(path: Path) -> ModuleType:
     assert spec.loader is not None
     module = sys.modules[module_name] = importlib.util.module_from_spec(spec)
     try:
-        with _importable(path.resolve().parent):
-            spec.loader.exec_module(module)
+        spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[module_name]
-        raise ModelError(f"{path} should be importable.", got=_told(error), fix="mend the file.") from error
+        beside = isinstance(error, ModuleNotFoundError) and path.with_name(f"{error.name}.py").is_file()
+        fix = "put both into one file: it goes into the model folder alone." if beside else "mend the file."
+        raise ModelError(f"{path} should be importable.", got=_told(error), fix=fix) from error
     return module
-
-
-@contextmanager
-def _importable(folder: Path) -> Iterator[None]:
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))
 
 
 def _accepted(function: Callable[..., Any], num_classes: int, channels: int, size_px: int) -> dict[str, int]:

@@ -117,12 +117,8 @@ def published_cfg(name: str) -> dict[str, Any]:
     Raises:
         ModelError: There is no such network.
     """
-    full_name = resolve(name)
-    cfg = get_pretrained_cfg(full_name)
-    if cfg is not None:
-        return cfg.to_dict()
-    with torch.device("meta"):
-        return dict(_build(full_name, {}).pretrained_cfg)  # type: ignore[arg-type]
+    cfg = None if name.startswith(_REMOTE) else get_pretrained_cfg(resolve(name))
+    return dict(outline(name).pretrained_cfg) if cfg is None else cfg.to_dict()  # type: ignore[arg-type]
 
 
 def outline(name: str) -> nn.Module:
@@ -130,7 +126,9 @@ def outline(name: str) -> nn.Module:
     if is_own_code(name):
         return build_own(name, num_classes=2)
     with torch.device("meta"):
-        return _build(name if name.startswith(_REMOTE) else resolve(name), {})
+        if name.startswith(_REMOTE):
+            return build_from_hub(name, {}, pretrained=False)
+        return _build(resolve(name), {})
 
 
 def has_weights(name: str) -> bool:

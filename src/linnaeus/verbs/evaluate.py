@@ -41,7 +41,12 @@ def evaluate(classifier: Classifier, dataset: Dataset, scan: Scan, talk: Talk) -
         )
     together = replace(dataset, classes=classifier.classes + unknown)
     rows = np.arange(len(dataset))
-    return judge(logits_of(classifier, scan, rows, talk), classifier.temperature, together, rows)
+    predictions, scores = judge(logits_of(classifier, scan, rows, talk), classifier.temperature, together, rows)
+    strange = [f"{name} ({count})" for name, count in dataset.counts().items() if name in unknown]
+    if strange:
+        note = f"the model does not know {', '.join(strange)}: these pictures count as wrong."
+        scores = replace(scores, notes=(*scores.notes, note))
+    return predictions, scores
 
 
 def logits_of(classifier: Classifier, scan: Scan, rows: np.ndarray, talk: Talk) -> np.ndarray:
