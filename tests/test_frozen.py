@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from linnaeus.config import AugmentSettings
+from linnaeus.data.batches import Feed
+from linnaeus.learn.engine import Engine
+from linnaeus.learn.frozen import FrozenFeed
+from linnaeus.nn.input import FromBytes
+from linnaeus.records import Preprocessing
+from linnaeus.talk import Talk
+
+HOW = Preprocessing(size_px=8, resize="squash")
+
+
+@pytest.fixture
+def feed():
+    pictures = list(np.random.default_rng(0).integers(0, 255, (20, 8, 8, 3), dtype=np.uint8))
+    rows = np.array([3, 5, 7, 8, 11, 13, 19])
+    return Feed(pictures, rows, np.arange(20) % 3, AugmentSettings(flip="random", shift=0.25), 8, 3, seed=1)
+
+
+def make(feed, views=2, precision="fp32"):
+    torch.manual_seed(0)
+    lower = nn.Conv2d(3, 4, 3)
+    return lower, FrozenFeed.make(lower, feed, views, HOW, Engine(precision), Talk())
+
+
+def test_each_kept_output_is_that_of_one_view_of_its_picture(feed):
+    lower, frozen = make(feed)
+    view = torch.from_numpy(feed.view(feed.rows, 1).pictures)
+    wanted = lower(FromBytes(HOW.mean, HOW.std)(view))
+    torch.testing.assert_close(frozen.outputs[len(feed.rows) :], wanted)
+
+
+def test_views_differ_and_each_picture_comes_once_an_epoch_with_its_label(feed):
+    _, frozen = make(feed)
+    assert not torch.equal(frozen.outputs[:7], frozen.outputs[7:])
+    labels = torch.cat([batch.labels for batch in frozen.batches(0, feed.steps_per_epoch, torch.device("cpu"))])
+    assert sorted(labels.tolist()) == sorted((feed.rows % 3).tolist())
+
+
+def test_batches_are_a_function_of_their_number(feed):
+    _, frozen = make(feed)
+    whole = list(frozen.batches(0, 6, torch.device("cpu")))
+    tail = list(frozen.batches(4, 6, torch.device("cpu")))
+    for one, other in zip(whole[4:], tail, strict=True):
+        assert torch.equal(one.pictures, other.pictures)
+        assert torch.equal(one.labels, other.labels)
+
+
+def test_outputs_are_kept_in_the_precision_of_the_engine(feed):
+    assert make(feed)[1].outputs.dtype is torch.float32
+    assert make(feed, precision="bf16")[1].outputs.dtype is torch.bfloat16

@@ -1,0 +1,35 @@
+from dataclasses import replace
+
+from linnaeus.provenance import fingerprint
+from linnaeus.records import Dataset, Example, Place
+
+
+def dataset(*labels):
+    examples = tuple(Example(f"{n}.png", Place(f"/{n}.png"), label) for n, label in enumerate(labels))
+    return Dataset("d", "d", examples, ("a", "b"))
+
+
+def test_the_fingerprint_is_of_content_and_labels_not_of_names_or_order():
+    one, hashes = dataset("a", "b"), ("11", "22")
+    turned = replace(one, examples=one.examples[::-1])
+    renamed = replace(one, examples=tuple(replace(example, id=f"x{example.id}") for example in one.examples))
+    assert fingerprint(one, hashes) == fingerprint(turned, hashes[::-1]) == fingerprint(renamed, hashes)
+    assert fingerprint(one, hashes) != fingerprint(one, ("11", "33"))
+    assert fingerprint(one, hashes) != fingerprint(dataset("b", "a"), hashes)
+
+
+def test_a_run_says_what_is_needed_to_repeat_it(trained, photos):
+    stored = trained.provenance()
+    assert stored["data"]["found"] == stored["data"]["used"] == 72
+    assert stored["data"]["source"] == str(photos)
+    assert {"python", "torch", "timm", "linnaeus"} <= set(stored["versions"])
+    assert stored["hardware"]["cores"] >= 1
+    assert stored["seed"] == 0
+
+
+def test_the_model_carries_its_data_recipe_and_scores(classifier, trained):
+    about = classifier.about
+    assert about["data"] == trained.provenance()["data"]
+    assert about["recipe"]["optim"]["lr"] == trained.plan()["used"]["optim"]["lr"]
+    accuracy = trained.scores("test").overall["accuracy"]
+    assert about["scores"]["test"]["accuracy"] == [accuracy.value, accuracy.low, accuracy.high, accuracy.n]
