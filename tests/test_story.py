@@ -12,7 +12,7 @@ from PIL import Image
 from conftest import CLASSES, HUES, write_photos, write_picture
 from linnaeus import story
 from linnaeus.config import load_recipe
-from linnaeus.errors import CheckFailed, LinnaeusError, RunError, SourceError
+from linnaeus.errors import CheckFailed, Interrupted, LinnaeusError, RunError, SourceError
 from linnaeus.run import Run
 from linnaeus.talk import Talk
 
@@ -207,7 +207,7 @@ def test_a_kill_while_the_report_is_written_can_be_mended(photos, tmp_path, monk
 
     with monkeypatch.context() as patch:
         patch.setattr(story, "report", killed)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(Interrupted, match="state is saved"):
             story.tell(str(photos), load_recipe(None, {"train.epochs": 1}), out=tmp_path / "run")
     story.resume(tmp_path / "run")
     assert Run.open(tmp_path / "run").report_path.is_file()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -13,6 +15,9 @@ from torch import nn
 
 from linnaeus.learn.objectives import Batch, Objective, Outcome
 from linnaeus.learn.shards import Shards
+
+MALLOC_TRIM_THRESHOLD, MALLOC_MMAP_THRESHOLD = -1, -3
+"""glibc's numbers for its two settings, from malloc.h."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,8 @@ class Engine:
     def __init__(self, precision: str = "fp32", seed: int = 0) -> None:
         from accelerate import Accelerator
 
+        if not torch.cuda.is_available():
+            _keep_freed_memory()
         # Accelerate holds one precision per process; ours is chosen per engine, so autocast is our own.
         self._accelerator = Accelerator()
         self.device: torch.device = self._accelerator.device
@@ -100,6 +107,22 @@ class Engine:
     def reseed(self, step: int) -> None:
         """Make the randomness of a step depend on the seed and its number only, so that a resumed run is equal."""
         torch.manual_seed(self._seed * 1_000_003 + step)
+
+
+@functools.cache
+def _keep_freed_memory() -> None:
+    """Let the C library keep freed memory instead of giving it back to the system after every layer.
+
+    Each layer's output is some megabytes: fetched from the system, cleared page by page, given back. Keeping it makes
+    networks up to 1.5 times as fast on a CPU (benchmarks/machine.py). Only glibc has the switch; elsewhere nothing
+    happens.
+    """
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return
+    mallopt(MALLOC_MMAP_THRESHOLD, 2**30)
+    mallopt(MALLOC_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def cores_here() -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from linnaeus.learn.engine import Engine
 from linnaeus.learn.frozen import FrozenFeed
 from linnaeus.learn.infer import infer, infer_tensors
 from linnaeus.learn.interrupt import interruptible
-from linnaeus.learn.loop import Step, check_finite, check_weights, train
+from linnaeus.learn.loop import Step, check_answers, check_finite, train
 from linnaeus.learn.material import Material
 from linnaeus.learn.objectives import Batch, Objective, inverse_frequency, supervised
 from linnaeus.learn.optim import Average, Schedule, make_optimizer, make_schedule
@@ -30,6 +30,7 @@ from linnaeus.metrics import apply_temperature, fit_temperature
 from linnaeus.nn import stages
 from linnaeus.nn.cut import cut
 from linnaeus.nn.depthwise import hold_depthwise, release_depthwise
+from linnaeus.nn.head import headless
 from linnaeus.nn.input import FromBytes
 from linnaeus.records import Decision
 from linnaeus.run import Run
@@ -72,15 +73,25 @@ class Fit:
         engine: The machine.
         clock: The budget.
         talk: Where words and progress go.
+        begin: Gives the network its start, unless there is a checkpoint; it is told the features of the training
+            pictures where they are known anyhow, else None.
     """
 
     def __init__(
-        self, run: Run, network: nn.Module, material: Material, recipe: Recipe, engine: Engine, clock: Clock, talk: Talk
+        self,
+        run: Run,
+        network: nn.Module,
+        material: Material,
+        recipe: Recipe,
+        engine: Engine,
+        clock: Clock,
+        talk: Talk,
+        begin: Callable[[torch.Tensor | None], None],
     ) -> None:
         assert recipe.train.batch_size
         assert recipe.train.epochs
         self.run, self.network, self.material, self.recipe = run, network, material, recipe
-        self.engine, self.clock, self.talk = engine, clock, talk
+        self.engine, self.clock, self.talk, self.begin = engine, clock, talk, begin
         self.feed = Feed(
             pictures=material.pixels,
             rows=material.split.rows("train"),
@@ -116,11 +127,13 @@ class Fit:
     def run_through(self) -> Fitted:
         """Train to the end; save on the way and when interrupted."""
         resumed = self.state.load(self.run.checkpoint_path)
+        per_epoch, total = self.feed.steps_per_epoch, self._length()
         # Without a checkpoint the journal may still hold an epoch: it is written first.
         self.run.rewind_journal(self.state.progress.step if resumed else -1)
-        if not resumed and self.recipe.train.start == "head":
-            self._end_epoch(0, lambda _: 0.0)
-        per_epoch, total = self.feed.steps_per_epoch, self._length()
+        if not resumed:
+            self.begin(self._features())
+            if self.recipe.train.start == "head":
+                self._end_epoch(0, lambda _: 0.0)
         schedule = make_schedule(self.recipe.optim, total, per_epoch)
         self._thaw(self.state.progress.step // per_epoch)
         with interruptible() as interrupted, self.engine.sharing(self.upper, self._pieces()):
@@ -175,8 +188,8 @@ class Fit:
 
     def _halves(self) -> tuple[nn.Module, nn.Module] | None:
         """Cut the network above its frozen stages, where their outputs can be computed once and kept."""
-        views = self.recipe.train.views
-        if not views or not stages.frozen_names(self.network) or self.recipe.model.unfreeze_every:
+        views, start = self.recipe.train.views, self.recipe.train.start
+        if not views or not stages.frozen_names(self.network) or self.recipe.model.unfreeze_every or start != "head":
             return None
         self._thaw(0)
         example = self.from_bytes(torch.from_numpy(self._sample(2)).to(self.engine.device))
@@ -197,6 +210,13 @@ class Fit:
             self.frozen = FrozenFeed.make(lower, self.feed, views, how, self.engine, self.talk)
             outputs = infer(lower, material.blocks(self._val_rows()), how, self.engine)
             self.val_outputs = [part.to(self.frozen.outputs.dtype) for part in outputs]
+
+    def _features(self) -> torch.Tensor | None:
+        """Compute what the linear head reads from what the frozen half gave for the plain pictures."""
+        if self.frozen is None:
+            return None
+        with headless(self.upper):
+            return torch.cat(list(infer_tensors(self.upper.eval(), self.frozen.plain(), self.engine)))
 
     def _sample(self, count: int) -> np.ndarray:
         return self.material.pixels.block(self.feed.rows[:count], self.feed.size_px)
@@ -289,7 +309,6 @@ class Fit:
     def _end_epoch(self, done: int, schedule: Schedule) -> None:
         """Measure on the validation part, remember the best weights, write the journal, save."""
         self._read_losses()
-        check_weights(max(0, done - 1), self.network, self.state.optimizer)
         progress, epoch = self.state.progress, done / self.feed.steps_per_epoch
         event: dict[str, Any] = {
             "event": "epoch",
@@ -320,7 +339,9 @@ class Fit:
         rows = self._val_rows()
         if not len(rows):
             return None, None, None
-        logits = torch.cat([part.double() for part in self._val_logits(rows)]).numpy()
+        answers = torch.cat([part.double() for part in self._val_logits(rows)])
+        check_answers(answers, self.state.progress.step, self.network, self.state.optimizer)
+        logits = answers.numpy()
         labels = self.material.labels[rows]
         temperature = fit_temperature(logits, labels)
         plain, calibrated = (_log_loss(apply_temperature(logits, one), labels) for one in (1.0, temperature))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from linnaeus.config import AugmentSettings
 from linnaeus.data.batches import Feed
 from linnaeus.learn.engine import Engine
 from linnaeus.learn.infer import infer
@@ -41,7 +42,7 @@ class FrozenFeed:
 
         Args:
             lower: The frozen part; is put into evaluation mode.
-            feed: Pictures and their augmentation; view v is what epoch v would show.
+            feed: Pictures and their augmentation; view 0 is the plain picture, view v what epoch v would show.
             views: How many.
             preprocessing: For the normalisation.
             engine: The machine and precision.
@@ -49,8 +50,10 @@ class FrozenFeed:
         """
         kept_as = torch.bfloat16 if engine.precision == "bf16" else torch.float32
         N, outputs, done = len(feed.rows), [], 0
+        plain = replace(feed, settings=AugmentSettings(fill=feed.settings.fill))
         for view in range(views):
-            blocks = (feed.view(feed.rows[first : first + AT_ONCE], view).pictures for first in range(0, N, AT_ONCE))
+            source = feed if view else plain
+            blocks = (source.view(feed.rows[first : first + AT_ONCE], view).pictures for first in range(0, N, AT_ONCE))
             for part in infer(lower, blocks, preprocessing, engine):
                 outputs.append(part.to(kept_as))
                 done += len(part)
@@ -61,6 +64,11 @@ class FrozenFeed:
             whole = whole.to(memory_format=torch.channels_last)
         torch.cat(outputs, out=whole)
         return cls(whole, feed, {int(row): place for place, row in enumerate(feed.rows)})
+
+    def plain(self) -> Iterator[Tensor]:
+        """Yield the outputs for the plain pictures, in the order of the feed's rows."""
+        N = len(self.feed.rows)
+        return (self.outputs[first : min(N, first + 32)] for first in range(0, N, 32))
 
     def batches(self, first: int, stop: int, device: torch.device) -> Iterator[Batch]:
         """Yield batches number `first` up to and without `stop`; a pure function of seed and number, as `Feed` is."""

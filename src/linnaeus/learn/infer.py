@@ -15,8 +15,9 @@ from linnaeus.learn.engine import Engine
 from linnaeus.nn.input import FromBytes
 from linnaeus.records import Preprocessing
 
-PIXELS_AT_ONCE = 2**20
-"""Pixels of one piece of work: more falls out of the processor's caches, less does not pay for the call."""
+PIXELS_AT_ONCE = {"bf16": 2**18, "fp32": 2**17}
+"""Pixels of one piece of work: more falls out of the processor's caches, less does not pay for the call
+(benchmarks/machine.py)."""
 
 
 def infer(
@@ -35,7 +36,7 @@ def infer(
     """
     from_bytes = FromBytes(preprocessing.mean, preprocessing.std).to(engine.device)
     whole = nn.Sequential(from_bytes, engine.place(network)).eval()
-    pieces = _pieces(blocks, preprocessing.size_px)
+    pieces = _pieces(blocks, PIXELS_AT_ONCE[engine.precision] // preprocessing.size_px**2)
     yield from infer_tensors(whole, (torch.from_numpy(np.ascontiguousarray(piece)) for piece in pieces), engine)
 
 
@@ -65,8 +66,8 @@ def infer_tensors(network: nn.Module, pieces: Iterable[Tensor], engine: Engine) 
             yield waiting.popleft().result()
 
 
-def _pieces(blocks: Iterable[np.ndarray], size_px: int) -> Iterator[np.ndarray]:
-    size = max(1, min(256, PIXELS_AT_ONCE // size_px**2))
+def _pieces(blocks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
+    size = max(1, min(256, size))
     for block in blocks:
         for first in range(0, len(block), size):
             yield block[first : first + size]

@@ -79,14 +79,14 @@ def check_finite(step: Step, network: nn.Module, optimizer: Optimizer) -> None:
         raise _not_finite(f"it became {step.loss.item()} in step {step.number}", network, optimizer)
 
 
-def check_weights(number: int, network: nn.Module, optimizer: Optimizer) -> None:
-    """Stop where a step left weights that are not finite, though its loss was.
+def check_answers(logits: Tensor, number: int, network: nn.Module, optimizer: Optimizer) -> None:
+    """Stop where a step left weights that give answers which are not finite, though its own loss was.
 
     Raises:
-        NonFiniteError: A weight is not finite.
+        NonFiniteError: An answer is not finite.
     """
-    if not all(torch.isfinite(value).all() for value in network.state_dict().values() if value.is_floating_point()):
-        raise _not_finite(f"step {number} broke the weights", network, optimizer)
+    if not torch.isfinite(logits).all():
+        raise _not_finite(f"after step {number} the answers for validation pictures are not", network, optimizer)
 
 
 def _not_finite(what: str, network: nn.Module, optimizer: Optimizer) -> NonFiniteError:

@@ -67,14 +67,14 @@ class Muon(Optimizer):
         parameter.add_(update, alpha=-group["lr"])
 
 
-def orthogonalise(matrix: Tensor, steps: int = 3, eps: float = 1e-7, dtype: torch.dtype = torch.float32) -> Tensor:
+def orthogonalise(matrix: Tensor, steps: int = 3, eps: float = 1e-7, dtype: torch.dtype | None = None) -> Tensor:
     """Approximate U V' of the singular value decomposition U S V' by Newton and Schulz's quintic iteration.
 
     Args:
         matrix: [R, C].
         steps: Iterations; three leave singular values between about 0.5 and 1.5.
         eps: Guards against a zero matrix.
-        dtype: Of the products; bfloat16 is precise enough.
+        dtype: Of the products; bfloat16 is precise enough. None is the matrix's own.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     x = (matrix / (matrix.norm() + eps)).to(dtype)

@@ -26,7 +26,7 @@ OVERHEAD_S = 12.0
 """Seconds that a training takes besides looking at pictures: head, scores, report, saving."""
 READING_S = 0.003
 """Seconds to read and decode a photograph."""
-FINE_TUNE_ON = 10_000
+FINE_TUNE_ON = 9_000
 MANY = 10_000
 """From so many small training pictures on, the wider network pays."""
 
@@ -264,9 +264,9 @@ def _frozen(choice: _Choices, machine: Machine) -> None:
     if choice["train.start"] == "head" and machine.device == "cpu" and not choice["model.unfreeze_every"]:
         count = len(stages.stages(zoo.outline(choice["model.name"])))
         choice.settle(
-            "model.freeze", round(0.4 * count), f"the lower stages of its {count} know edges and textures already"
+            "model.freeze", round(2 / 3 * count), f"the lower stages of its {count} know edges and textures already"
         )
-        choice.settle("train.views", 3, "what frozen stages give is computed once for each view")
+        choice.settle("train.views", 2, "what frozen stages give is computed once for each view")
         choice.settle("model.hold_depthwise", True, "their gradient takes a CPU longer than everything else together")
     if choice["train.start"] == "head":
         choice.settle("model.keep_statistics", True, "those of small batches are too rough for fine-tuning")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -61,12 +62,13 @@ def train(run: Run, material: Material, recipe: Recipe, *, clock: Clock, talk: T
         weights=recipe.model.weights,
         options=recipe.model.options,
     )
-    if not run.has_checkpoint():
-        _begin(network, material, recipe, engine, talk)
     engine.place(network)
+    begin = partial(_begin, network, material, recipe, engine, talk)
     fitted = Fitted(0, 0, "the head is solved, nothing else was trained")
     if recipe.train.epochs:
-        fitted = Fit(run, network, material, recipe, engine, clock, talk).run_through()
+        fitted = Fit(run, network, material, recipe, engine, clock, talk, begin).run_through()
+    else:
+        begin(None)
     classifier = Classifier(
         network=network,
         architecture=recipe.model.name,
@@ -77,16 +79,20 @@ def train(run: Run, material: Material, recipe: Recipe, *, clock: Clock, talk: T
     return Trained(classifier, fitted)
 
 
-def _begin(network: nn.Module, material: Material, recipe: Recipe, engine: Engine, talk: Talk) -> None:
-    """Give the network its start: statistics of the data, or a solved head."""
+def _begin(
+    network: nn.Module, material: Material, recipe: Recipe, engine: Engine, talk: Talk, known: torch.Tensor | None
+) -> None:
+    """Give the network its start: statistics of the data, or a head solved on features, which may be known."""
     rows = material.split.rows("train")
     if isinstance(network, SmallNet) and recipe.model.weights == "none":
         some = np.random.default_rng(recipe.seed).permutation(rows)[:5000]
         from_bytes = FromBytes(material.preprocessing.mean, material.preprocessing.std)
         network.init_from(from_bytes(torch.from_numpy(np.concatenate(list(material.blocks(some))))))
     if recipe.train.start == "head":
-        with talk.stage("features"):
-            found = _features(network, material, rows, engine, talk)
+        found = known
+        if found is None:
+            with talk.stage("features"):
+                found = _features(network, material, rows, engine, talk)
         labels = torch.from_numpy(material.labels[rows])
         with talk.stage("head"):
             head = solve_head(
