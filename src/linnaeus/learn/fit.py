@@ -212,11 +212,11 @@ class Fit:
             self.val_outputs = [part.to(self.frozen.outputs.dtype) for part in outputs]
 
     def _features(self) -> torch.Tensor | None:
-        """Compute what the linear head reads from what the frozen half gave for the plain pictures."""
+        """Compute what the linear head reads from what the frozen half gave for the whole pictures."""
         if self.frozen is None:
             return None
         with headless(self.upper):
-            return torch.cat(list(infer_tensors(self.upper.eval(), self.frozen.plain(), self.engine)))
+            return torch.cat(list(infer_tensors(self.upper.eval(), self.frozen.first_view(), self.engine)))
 
     def _sample(self, count: int) -> np.ndarray:
         return self.material.pixels.block(self.feed.rows[:count], self.feed.size_px)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -42,7 +43,8 @@ class FrozenFeed:
 
         Args:
             lower: The frozen part; is put into evaluation mode.
-            feed: Pictures and their augmentation; view 0 is the plain picture, view v what epoch v would show.
+            feed: Pictures and their augmentation; view 0 is the whole picture, view v what epoch v would show, but
+                mirrored in turns.
             views: How many.
             preprocessing: For the normalisation.
             engine: The machine and precision.
@@ -50,9 +52,12 @@ class FrozenFeed:
         """
         kept_as = torch.bfloat16 if engine.precision == "bf16" else torch.float32
         N, outputs, done = len(feed.rows), [], 0
-        plain = replace(feed, settings=AugmentSettings(fill=feed.settings.fill))
+        # Few views must show every picture both ways round: left to chance, half of them would never be mirrored.
+        flip: Literal["none", "alternating"] = "none" if feed.settings.flip == "none" else "alternating"
+        whole_pictures = replace(feed, settings=AugmentSettings(flip=flip, fill=feed.settings.fill))
+        changed = replace(feed, settings=feed.settings.model_copy(update={"flip": flip}))
         for view in range(views):
-            source = feed if view else plain
+            source = changed if view else whole_pictures
             blocks = (source.view(feed.rows[first : first + AT_ONCE], view).pictures for first in range(0, N, AT_ONCE))
             for part in infer(lower, blocks, preprocessing, engine):
                 outputs.append(part.to(kept_as))
@@ -65,8 +70,8 @@ class FrozenFeed:
         torch.cat(outputs, out=whole)
         return cls(whole, feed, {int(row): place for place, row in enumerate(feed.rows)})
 
-    def plain(self) -> Iterator[Tensor]:
-        """Yield the outputs for the plain pictures, in the order of the feed's rows."""
+    def first_view(self) -> Iterator[Tensor]:
+        """Yield the outputs for the whole pictures, view 0, in the order of the feed's rows."""
         N = len(self.feed.rows)
         return (self.outputs[first : min(N, first + 32)] for first in range(0, N, 32))
 

@@ -26,7 +26,7 @@ OVERHEAD_S = 12.0
 """Seconds that a training takes besides looking at pictures: head, scores, report, saving."""
 READING_S = 0.003
 """Seconds to read and decode a photograph."""
-FINE_TUNE_ON = 9_000
+FINE_TUNE_ON = 7_000
 MANY = 10_000
 """From so many small training pictures on, the wider network pays."""
 
@@ -225,6 +225,12 @@ def _pictures(choice: _Choices, facts: Facts) -> None:
         size = next((size for size in (16, 32, 64) if size >= facts.side_px), 64)
         choice.settle("data.size_px", size, f"the pictures are about {facts.side_px} px")
         choice.settle("data.resize", "squash", "small pictures are used whole")
+    if name == PHOTOS:
+        choice.settle(
+            "data.size_px",
+            256,
+            "its features are better a little above the 224 it was trained at (FixRes, Touvron et al. 2019)",
+        )
     choice.settle("data.size_px", native.size_px, f"what {name} was made for")
     choice.settle("data.resize", "crop", "keeps shapes as they are")
     choice.settle(
@@ -264,7 +270,7 @@ def _frozen(choice: _Choices, machine: Machine) -> None:
     if choice["train.start"] == "head" and machine.device == "cpu" and not choice["model.unfreeze_every"]:
         count = len(stages.stages(zoo.outline(choice["model.name"])))
         choice.settle(
-            "model.freeze", round(2 / 3 * count), f"the lower stages of its {count} know edges and textures already"
+            "model.freeze", round(0.45 * count), f"the lower stages of its {count} know edges and textures already"
         )
         choice.settle("train.views", 2, "what frozen stages give is computed once for each view")
         choice.settle("model.hold_depthwise", True, "their gradient takes a CPU longer than everything else together")
