@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -29,7 +31,8 @@ def make(feed, views=2, precision="fp32"):
 
 def test_each_kept_output_is_that_of_one_view_of_its_picture(feed):
     lower, frozen = make(feed)
-    view = torch.from_numpy(feed.view(feed.rows, 1).pictures)
+    in_turns = replace(feed, settings=feed.settings.model_copy(update={"flip": "alternating"}))
+    view = torch.from_numpy(in_turns.view(feed.rows, 1).pictures)
     wanted = lower(FromBytes(HOW.mean, HOW.std)(view))
     torch.testing.assert_close(frozen.outputs[len(feed.rows) :], wanted)
 

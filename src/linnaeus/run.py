@@ -120,9 +120,13 @@ class Run:
         """Read how it ended."""
         return self._read_json("summary.json")
 
+    def has_summary(self) -> bool:
+        """Tell whether the training and its scores are done."""
+        return self._path("summary.json").is_file()
+
     def is_complete(self) -> bool:
         """Tell whether the run came to its end, report included."""
-        return self._path("summary.json").is_file() and self.report_path.is_file()
+        return self.has_summary() and self.report_path.is_file()
 
     def write_split(self, dataset: Dataset, split: Split, hashes: Sequence[str]) -> None:
         """Store which example is train, val or test, why, and where its bytes are."""

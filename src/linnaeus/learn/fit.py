@@ -127,13 +127,14 @@ class Fit:
     def run_through(self) -> Fitted:
         """Train to the end; save on the way and when interrupted."""
         resumed = self.state.load(self.run.checkpoint_path)
+        if not resumed and self.recipe.train.start != "head":
+            self.begin(None)
         per_epoch, total = self.feed.steps_per_epoch, self._length()
         # Without a checkpoint the journal may still hold an epoch: it is written first.
         self.run.rewind_journal(self.state.progress.step if resumed else -1)
-        if not resumed:
+        if not resumed and self.recipe.train.start == "head":
             self.begin(self._features())
-            if self.recipe.train.start == "head":
-                self._end_epoch(0, lambda _: 0.0)
+            self._end_epoch(0, lambda _: 0.0)
         schedule = make_schedule(self.recipe.optim, total, per_epoch)
         self._thaw(self.state.progress.step // per_epoch)
         with interruptible() as interrupted, self.engine.sharing(self.upper, self._pieces()):
@@ -188,8 +189,8 @@ class Fit:
 
     def _halves(self) -> tuple[nn.Module, nn.Module] | None:
         """Cut the network above its frozen stages, where their outputs can be computed once and kept."""
-        views, start = self.recipe.train.views, self.recipe.train.start
-        if not views or not stages.frozen_names(self.network) or self.recipe.model.unfreeze_every or start != "head":
+        views = self.recipe.train.views
+        if not views or not stages.frozen_names(self.network) or self.recipe.model.unfreeze_every:
             return None
         self._thaw(0)
         example = self.from_bytes(torch.from_numpy(self._sample(2)).to(self.engine.device))

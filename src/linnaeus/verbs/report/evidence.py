@@ -77,7 +77,7 @@ class Evidence:
         """
         plan, split, journal = run.plan(), run.split(), run.journal()
         provenance = run.provenance()
-        summary = run.summary() if run.is_complete() else {}
+        summary = run.summary() if run.has_summary() else {}
         part, predictions, scores = _judged(run)
         counted = Counter(zip(split["label"], split["split"], strict=True))
         classes = predictions.classes if predictions else tuple(sorted({label for label, _ in counted}))
