@@ -1,8 +1,8 @@
 # make demo   install, train on the embedded digits, predict, write the report
 # make test   install, lint, types, layers, tests
 PYTHON ?= python3
-# More processes than one: make test JOBS=4. On two cores one process is as quick, as PyTorch takes both.
-JOBS ?= 0
+# Processes for the tests; they compute with one thread each.
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
