@@ -26,7 +26,7 @@ OVERHEAD_S = 12.0
 """Seconds that a training takes besides looking at pictures: head, scores, report, saving."""
 READING_S = 0.003
 """Seconds to read and decode a photograph."""
-FINE_TUNE_ON = 7_000
+FINE_TUNE_ON = 5_000
 MANY = 10_000
 """From so many small training pictures on, the wider network pays."""
 
@@ -257,7 +257,7 @@ def _training(choice: _Choices, facts: Facts, machine: Machine) -> None:
     batch = 500 if facts.train >= MANY else 64 if facts.side_px <= SMALL_PX else 32
     choice.settle("train.batch_size", max(1, min(batch, facts.train)), f"{facts.train:,} pictures to learn from")
     if choice["model.name"] in SMALL:
-        epochs = round(min(60.0, max(8.0, 75_000 / max(1, facts.train))), 1)
+        epochs = round(min(60.0, max(6.0, 25_000 / max(1, facts.train))), 1)
         choice.settle("train.epochs", epochs, "enough for this network, as measured by benchmarks/first_job.py")
     choice.settle("train.epochs", 30, "a usual length")
     precision = "bf16" if machine.bf16 else "fp32"
@@ -270,7 +270,7 @@ def _frozen(choice: _Choices, machine: Machine) -> None:
     if choice["train.start"] == "head" and machine.device == "cpu" and not choice["model.unfreeze_every"]:
         count = len(stages.stages(zoo.outline(choice["model.name"])))
         choice.settle(
-            "model.freeze", round(0.45 * count), f"the lower stages of its {count} know edges and textures already"
+            "model.freeze", round(0.55 * count), f"the lower stages of its {count} know edges and textures already"
         )
         choice.settle("train.views", 2, "what frozen stages give is computed once for each view")
         choice.settle("model.hold_depthwise", True, "their gradient takes a CPU longer than everything else together")
