@@ -130,7 +130,7 @@ def test_a_stop_in_the_middle_saves_and_resuming_gives_the_same_weights(
 ):
     asked = dict(WAYS[way])
     if pieces := asked.pop("pieces", None):
-        monkeypatch.setattr(fit, "shard_count", lambda *_: pieces)
+        monkeypatch.setattr(fit, "piece_count", lambda *_: pieces)
     settings = {"train.epochs": 3, "data.size_px": 16, "train.batch_size": 12} | (own if asked.pop("own", None) else {})
     recipe = load_recipe(None, settings | asked)
     straight = story.tell(str(photos), recipe, out=tmp_path / "straight")
@@ -253,7 +253,7 @@ def test_ctrl_c_saves_says_how_to_go_on_and_resumes_equal(photos, tmp_path, own,
 
 
 def test_stages_that_thaw_are_trained_when_a_batch_is_shared_between_cores(train_quickly, own, monkeypatch):
-    monkeypatch.setattr(fit, "shard_count", lambda *_: 2)
+    monkeypatch.setattr(fit, "piece_count", lambda *_: 2)
     settings = own | {"model.unfreeze_every": 1, "optim.ema": None, "train.keep": "last", "optim.schedule": "constant"}
     head_only, one_more = (train_quickly(**settings, **{"train.epochs": epochs}) for epochs in (1, 2))
     assert not torch.equal(weights(head_only)["4.weight"], weights(one_more)["4.weight"])

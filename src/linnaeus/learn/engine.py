@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from linnaeus.learn.objectives import Batch, Objective, Outcome
-from linnaeus.learn.shards import Shards
+from linnaeus.learn.pieces import Pieces
 
 MALLOC_TRIM_THRESHOLD, MALLOC_MMAP_THRESHOLD = -1, -3
 """glibc's numbers for its two settings, from malloc.h."""
@@ -68,7 +68,7 @@ class Engine:
         self.device: torch.device = self._accelerator.device
         self.precision, self._seed = precision, seed
         self.cores = cores_here()
-        self._shards: Shards | None = None
+        self._sharing: Pieces | None = None
 
     def place(self, network: nn.Module) -> nn.Module:
         """Move a network to the device, in channels-last memory."""
@@ -80,8 +80,8 @@ class Engine:
 
     def gradient(self, network: nn.Module, objective: Objective, batch: Batch) -> Outcome:
         """Compute the loss of a batch, and its gradient into the parameters' `grad`."""
-        if self._shards is not None:
-            return self._shards(objective, batch, self.autocast)
+        if self._sharing is not None:
+            return self._sharing(objective, batch, self.autocast)
         with self.autocast():
             outcome = objective(network, batch)
         self._accelerator.backward(outcome.loss)
@@ -95,13 +95,13 @@ class Engine:
             return
         before = torch.get_num_threads()
         torch.set_num_threads(1)
-        self._shards = Shards(network, count) if count > 1 else None
+        self._sharing = Pieces(network, count) if count > 1 else None
         try:
             yield
         finally:
-            if self._shards is not None:
-                self._shards.close()
-                self._shards = None
+            if self._sharing is not None:
+                self._sharing.close()
+                self._sharing = None
             torch.set_num_threads(before)
 
     def reseed(self, step: int) -> None:

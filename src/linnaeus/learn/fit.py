@@ -25,7 +25,7 @@ from linnaeus.learn.material import Material
 from linnaeus.learn.objectives import Batch, Objective, inverse_frequency, supervised
 from linnaeus.learn.optim import Average, Schedule, make_optimizer, make_schedule
 from linnaeus.learn.pace import seconds_per_picture, seconds_per_step
-from linnaeus.learn.shards import shard_count
+from linnaeus.learn.pieces import piece_count
 from linnaeus.metrics import apply_temperature, fit_temperature
 from linnaeus.nn import stages
 from linnaeus.nn.cut import cut
@@ -185,7 +185,7 @@ class Fit:
 
     def _pieces(self) -> int:
         size_px, batch_size = self.material.preprocessing.size_px, self.feed.batch_size
-        return shard_count(self.network, batch_size, size_px, self.engine.cores)
+        return piece_count(self.network, batch_size, size_px, self.engine.cores)
 
     def _halves(self) -> tuple[nn.Module, nn.Module] | None:
         """Cut the network above its frozen stages, where their outputs can be computed once and kept."""

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from linnaeus.learn.objectives import Batch, Objective, Outcome
 
-PIXELS_PER_SHARD = 2**17
+PIXELS_PER_PIECE = 2**17
 """Less work than this per piece is done sooner by one core."""
 
 
-def shard_count(network: nn.Module, pictures: int, size_px: int, cores: int) -> int:
+def piece_count(network: nn.Module, pictures: int, size_px: int, cores: int) -> int:
     """Choose into how many pieces a batch is cut.
 
     Networks with dropout are not cut: its random numbers come from one generator, whose order must not depend on which
@@ -29,10 +29,10 @@ def shard_count(network: nn.Module, pictures: int, size_px: int, cores: int) -> 
     ):
         return 1
     # Batches of an epoch may be half as large as the setting says; no piece may be empty.
-    return max(1, min(cores, pictures // 2, pictures * size_px**2 // PIXELS_PER_SHARD))
+    return max(1, min(cores, pictures // 2, pictures * size_px**2 // PIXELS_PER_PIECE))
 
 
-class Shards:
+class Pieces:
     """Several views of one network, with the same parameters and batch statistics of their own.
 
     Layers with statistics see a piece of the batch each, as they do on several GPUs; after a step the running
@@ -50,7 +50,7 @@ class Shards:
             # What is in the memo is not copied: the parameters are shared, the buffers are not.
             self._views.append(copy.deepcopy(network, {id(one): one for one in parameters}))
         self._buffers = [dict(view.named_buffers()) for view in self._views]
-        self._pool = ThreadPoolExecutor(count, "shard", initializer=torch.set_num_threads, initargs=(1,))
+        self._pool = ThreadPoolExecutor(count, "piece", initializer=torch.set_num_threads, initargs=(1,))
 
     def __call__(self, objective: Objective, batch: Batch, autocast: Callable[[], object]) -> Outcome:
         """Set the gradient of every trained parameter to that of the mean loss over the batch."""

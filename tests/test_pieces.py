@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from linnaeus.learn.objectives import Batch, supervised
-from linnaeus.learn.shards import Shards, shard_count
+from linnaeus.learn.pieces import Pieces, piece_count
 
 
 def network(dropout=0.0):
@@ -29,9 +29,9 @@ def shared():
     with contextlib.ExitStack() as stack:
 
         def run(net, one, count=2, objective=None):
-            shards = Shards(net, count)
-            stack.callback(shards.close)
-            return shards(objective or supervised(), one, contextlib.nullcontext)
+            pieces = Pieces(net, count)
+            stack.callback(pieces.close)
+            return pieces(objective or supervised(), one, contextlib.nullcontext)
 
         yield run
 
@@ -74,21 +74,21 @@ def test_frozen_weights_get_no_gradient(shared):
 def test_weights_that_thaw_later_get_a_gradient():
     net = network()
     net[0].requires_grad_(False)
-    shards = Shards(net, 2)
+    pieces = Pieces(net, 2)
     try:
-        shards(supervised(), batch(), contextlib.nullcontext)
+        pieces(supervised(), batch(), contextlib.nullcontext)
         net[0].requires_grad_(True)
-        shards(supervised(), batch(), contextlib.nullcontext)
+        pieces(supervised(), batch(), contextlib.nullcontext)
     finally:
-        shards.close()
+        pieces.close()
     assert "0.weight" in gradients(net)
 
 
 def test_networks_with_dropout_are_not_cut():
-    assert shard_count(network(0.5), 512, 224, 8) == 1
-    assert shard_count(network(), 512, 224, 8) == 8
+    assert piece_count(network(0.5), 512, 224, 8) == 1
+    assert piece_count(network(), 512, 224, 8) == 8
 
 
 @pytest.mark.parametrize(("pictures", "size_px"), [(1, 512), (2, 1024), (64, 32), (500, 32)])
 def test_there_are_never_more_pieces_than_pictures_or_cores(pictures, size_px):
-    assert 1 <= shard_count(network(), pictures, size_px, 16) <= min(pictures, 16)
+    assert 1 <= piece_count(network(), pictures, size_px, 16) <= min(pictures, 16)
