@@ -6,6 +6,7 @@ import copy
 import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 import torch
@@ -52,7 +53,9 @@ class Pieces:
         self._buffers = [dict(view.named_buffers()) for view in self._views]
         self._pool = ThreadPoolExecutor(count, "piece", initializer=torch.set_num_threads, initargs=(1,))
 
-    def __call__(self, objective: Objective, batch: Batch, autocast: Callable[[], object]) -> Outcome:
+    def __call__(
+        self, objective: Objective, batch: Batch, autocast: Callable[[], AbstractContextManager[object]]
+    ) -> Outcome:
         """Set the gradient of every trained parameter to that of the mean loss over the batch."""
         self._follow()
         pieces = self._cut(batch)
@@ -94,9 +97,13 @@ class Pieces:
         ]
 
     def _gradient(
-        self, view: nn.Module, objective: Objective, piece: Batch, autocast: Callable[[], object]
+        self,
+        view: nn.Module,
+        objective: Objective,
+        piece: Batch,
+        autocast: Callable[[], AbstractContextManager[object]],
     ) -> tuple[Outcome, tuple[Tensor | None, ...]]:
-        with autocast():  # type: ignore[attr-defined]
+        with autocast():
             outcome = objective(view, piece)
         gradients = torch.autograd.grad(outcome.loss * outcome.weight, self._trained, allow_unused=True)
         return replace(outcome, loss=outcome.loss.detach()), gradients
