@@ -1,53 +1,27 @@
-"""From predictions to estimates: every score with its interval, in numpy alone."""
+"""Score predictions: one number for each question, each with its interval."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from linnaeus.errors import SourceError
+from linnaeus.metrics.calibration import equal_mass
+from linnaeus.metrics.intervals import (
+    basic_or_percentile,
+    percentile,
+    resample_weights,
+    unanimous,
+    units_of,
+    widen,
+    wilson,
+)
 from linnaeus.records import ClassScores, Estimate, Predictions, Scores
 
-Z_95 = 1.959963984540054
 ECE_BINS = 15
 SMALLEST = float(np.finfo(np.float64).eps)
-
-
-@dataclass(frozen=True)
-class ReliabilityBin:
-    """Pictures of similar confidence: how sure the model was, and how often it was right.
-
-    Attributes:
-        confidence: Mean confidence, 0..1.
-        accuracy: Share that was right.
-        count: Number of pictures.
-    """
-
-    confidence: float
-    accuracy: Estimate
-    count: int
-
-
-def wilson(right: int, n: int, *, z: float = Z_95) -> Estimate:
-    """Estimate a proportion with an interval that holds near 0 and 1.
-
-    Args:
-        right: Successes, 0..n.
-        n: Trials. Of none nothing is known: the value is 0 and the interval goes from 0 to 1.
-        z: Half-width in standard deviations; 1.96 gives 95 %.
-
-    Source:
-        E. B. Wilson (1927), J. Am. Stat. Assoc. 22, 209-212; clamped so that the interval holds right/n.
-    """
-    if n == 0:
-        return Estimate(0.0, 0.0, 1.0, 0, "no pictures")
-    share = right / n
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * (share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5
-    return Estimate(share, max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half)), n, "wilson")
 
 
 def score(
@@ -89,9 +63,9 @@ def score(
             "scores need pictures whose class is known.", got="no known label", fix="give labelled pictures."
         )
     table = _Table.of(predictions, rows)
-    units = _units(table.labels, [groups[int(row)] for row in rows] if groups is not None else None)
+    units = units_of(table.labels, [groups[int(row)] for row in rows] if groups is not None else None)
     values = _measure(_sums(table, np.ones((1, len(rows)))))
-    chunks = [_measure(_sums(table, weights)) for weights in _weights(units, table.labels, seed, resamples)]
+    chunks = [_measure(_sums(table, weights)) for weights in resample_weights(units, table.labels, seed, resamples)]
     spread = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in values}
     clustered = groups is not None
     confusion = np.zeros((table.K, table.K), dtype=np.int64)
@@ -102,63 +76,6 @@ def score(
         confusion=confusion,
         notes=_notes(predictions, confusion),
     )
-
-
-def reliability(predictions: Predictions, bins: int = 10) -> tuple[ReliabilityBin, ...]:
-    """Compare confidence with accuracy in bins of equally many labelled pictures, from least to most confident."""
-    rows = np.flatnonzero(predictions.labels >= 0)
-    if not len(rows):
-        return ()
-    confidence = predictions.probabilities[rows].max(axis=1)
-    right = predictions.predicted[rows] == predictions.labels[rows]
-    number = _equal_mass(confidence, bins)
-    found = []
-    for one in np.unique(number):
-        inside = number == one
-        count = int(inside.sum())
-        found.append(ReliabilityBin(float(confidence[inside].mean()), wilson(int(right[inside].sum()), count), count))
-    return tuple(found)
-
-
-def fit_temperature(log_probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Find the temperature T at which softmax(log p / T) fits the labels best.
-
-    The negative log-likelihood is convex in 1/T. A log-normal prior of unit width, worth one picture, keeps T moderate
-    where all of a few pictures are right; it doesn't show from some hundred pictures on.
-
-    Args:
-        log_probabilities: [N, K], or logits.
-        labels: [N]; rows with -1 are left out, and without any row T is 1.
-
-    Returns:
-        T within 0.05..20; above 1 the model was too sure of itself.
-
-    Source:
-        C. Guo et al. (2017), On Calibration of Modern Neural Networks, ICML, arXiv:1706.04599. The prior is ours.
-    """
-    from scipy.optimize import minimize_scalar
-
-    known = labels >= 0
-    scores = _finite(np.asarray(log_probabilities, dtype=np.float64)[known])
-    if not len(scores):
-        return 1.0
-    true = labels[known][:, None]
-
-    def cost(log_temperature: float) -> float:
-        scaled = scores * np.exp(-log_temperature)
-        top = scaled.max(axis=1, keepdims=True)
-        log_sum = top[:, 0] + np.log(np.exp(scaled - top).sum(axis=1))
-        return float((log_sum - np.take_along_axis(scaled, true, axis=1)[:, 0]).sum() + 0.5 * log_temperature**2)
-
-    best: Any = minimize_scalar(cost, bounds=(np.log(0.05), np.log(20.0)), method="bounded", options={"xatol": 1e-6})
-    return float(np.exp(best.x))
-
-
-def apply_temperature(log_probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Turn log probabilities or logits [N, K] into calibrated probabilities, float64 [N, K]."""
-    scaled = _finite(np.asarray(log_probabilities, dtype=np.float64)) / temperature
-    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
 
 
 @dataclass(frozen=True)
@@ -191,7 +108,7 @@ class _Table:
             loss=-np.log(np.clip(p_true[:, 0], SMALLEST, 1.0)),
             brier=np.square(p_NK).sum(axis=1) - 2 * p_true[:, 0] + 1,
             gap=confidence - right,
-            bin=_equal_mass(confidence, ECE_BINS),
+            bin=equal_mass(confidence, ECE_BINS),
             in_top5=rank < 5,
             K=p_NK.shape[1],
         )
@@ -263,40 +180,6 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
 
 
-def _units(labels: np.ndarray, groups: Sequence[str] | None) -> np.ndarray:
-    """Number what is drawn together: each picture, or each group; [N]."""
-    if groups is None:
-        return np.arange(len(labels))
-    return np.unique(np.asarray(groups, dtype=str), return_inverse=True)[1].reshape(-1)
-
-
-def _weights(units: np.ndarray, labels: np.ndarray, seed: int, resamples: int) -> Iterator[np.ndarray]:
-    """Yield how often each picture is drawn, [r, N], in pieces of a few million numbers.
-
-    Units are drawn within their stratum, which is the class of most of a unit's pictures.
-    """
-    stratum = _stratum(units, labels)
-    order = np.argsort(stratum, kind="stable")
-    _, starts, counts = np.unique(stratum[order], return_index=True, return_counts=True)
-    first, size = np.repeat(starts, counts), np.repeat(counts, counts)
-    U, rng = len(stratum), np.random.default_rng(seed)
-    step = max(1, 2_000_000 // len(units))
-    for begin in range(0, resamples, step):
-        r = min(step, resamples - begin)
-        drawn = order[(first + rng.random((r, U)) * size).astype(np.int64)]
-        flat = (drawn + np.arange(r)[:, None] * U).ravel()
-        yield np.bincount(flat, minlength=r * U).reshape(r, U)[:, units].astype(np.float64)
-
-
-def _stratum(units: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    if len(units) == units.max() + 1:
-        return labels
-    pairs, counts = np.unique(np.stack([units, labels]), axis=1, return_counts=True)
-    best = np.lexsort((-counts, pairs[0]))
-    _, first = np.unique(pairs[0][best], return_index=True)
-    return pairs[1][best][first]
-
-
 def _overall(
     table: _Table, values: dict[str, np.ndarray], spread: dict[str, np.ndarray], clustered: bool
 ) -> dict[str, Estimate]:
@@ -311,43 +194,13 @@ def _overall(
             continue
         if name in shares:
             share = wilson(shares[name], n)
-            found[name] = _widen(share, spread[name]) if clustered else share
+            found[name] = widen(share, spread[name]) if clustered else share
             continue
-        interval = _basic_or_percentile if name == "ece" else _percentile
+        interval = basic_or_percentile if name == "ece" else percentile
         estimate = interval(float(value[0]), spread[name], n, limits.get(name, (0.0, 1.0)))
         of_answers = name in ("balanced_accuracy", "macro_f1", "weighted_f1", "mcc")
-        found[name] = _unanimous(estimate, accuracy) if of_answers and right in (0, n) else estimate
+        found[name] = unanimous(estimate, accuracy) if of_answers and right in (0, n) else estimate
     return found
-
-
-def _percentile(value: float, resampled: np.ndarray, n: int, limits: tuple[float, float]) -> Estimate:
-    low, high = np.quantile(resampled, (0.025, 0.975))
-    return Estimate(value, float(min(low, value)), float(max(high, value)), n, "bootstrap")
-
-
-def _basic_or_percentile(value: float, resampled: np.ndarray, n: int, limits: tuple[float, float]) -> Estimate:
-    """Span both intervals, since the ECE is biased.
-
-    In four simulations (N = 60 or 250) the percentile interval held the truth in 17 to 93 % of 300 trials, the basic
-    one in 81 to 93 %, both together in 89 to 95 %.
-    """
-    ends = np.quantile(resampled, (0.025, 0.975))
-    both = np.array([*ends, *(2 * value - ends), value]).clip(*limits)
-    return Estimate(value, float(both.min()), float(both.max()), n, "basic and percentile bootstrap")
-
-
-def _unanimous(estimate: Estimate, accuracy: Estimate) -> Estimate:
-    """Borrow the accuracy's open end, since answers that are all right, or all wrong, have no spread to resample."""
-    low = min(estimate.low, accuracy.low) if accuracy.value == 1 else estimate.low
-    high = max(estimate.high, accuracy.high) if accuracy.value == 0 else estimate.high
-    return Estimate(estimate.value, low, high, estimate.n, "wilson of the accuracy")
-
-
-def _widen(share: Estimate, resampled: np.ndarray) -> Estimate:
-    low, high = np.quantile(resampled, (0.025, 0.975))
-    return Estimate(
-        share.value, float(min(low, share.low)), float(max(high, share.high)), share.n, "clustered bootstrap"
-    )
 
 
 def _per_class(
@@ -356,7 +209,7 @@ def _per_class(
     hits, support, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
 
     def at_least(name: str, k: int, estimate: Estimate) -> Estimate:
-        return _widen(estimate, spread[name][:, k]) if spread is not None and estimate.n else estimate
+        return widen(estimate, spread[name][:, k]) if spread is not None and estimate.n else estimate
 
     return tuple(
         ClassScores(
@@ -374,16 +227,6 @@ def _f1(hits: int, union: int) -> Estimate:
     share = wilson(hits, union)
     value, low, high = (2 * star / (1 + star) for star in (share.value, share.low, share.high))
     return Estimate(value, low, high, union, "wilson of F*" if union else share.method)
-
-
-def _equal_mass(confidence: np.ndarray, bins: int) -> np.ndarray:
-    """Number the bin of each picture, 0..bins-1; equal confidences share one, so that order is nothing."""
-    edges = np.quantile(confidence, np.arange(1, bins) / bins, method="lower")
-    return np.searchsorted(edges, confidence, side="right")
-
-
-def _finite(scores: np.ndarray) -> np.ndarray:
-    return np.maximum(scores, -1e4)
 
 
 def _notes(predictions: Predictions, confusion: np.ndarray) -> tuple[str, ...]:
