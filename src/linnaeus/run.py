@@ -270,10 +270,22 @@ class Run:
         """Tell whether a part was scored."""
         return self._path(f"scores/{part}.json").is_file()
 
+    def write_result(self, verb: str, values: Mapping[str, Any]) -> None:
+        """Store what a verb found (calibration, slices, stress ...) as results/VERB.json."""
+        self._write_json(f"results/{verb}.json", values)
+
+    def result(self, verb: str) -> dict[str, Any]:
+        """Read what a verb found."""
+        return self._read_json(f"results/{verb}.json")
+
+    def has_result(self, verb: str) -> bool:
+        """Tell whether a verb left something."""
+        return self._path(f"results/{verb}.json").is_file()
+
     def picture_path(self, name: str) -> Path:
         """Path of one of the run's pictures, pictures/NAME.png; its folder is made."""
         path = self._path(f"pictures/{name}.png")
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
     @property
