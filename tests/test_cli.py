@@ -4,7 +4,8 @@ import sys
 
 import pytest
 
-from linnaeus import cli, story
+from linnaeus import __version__, cli, story
+from linnaeus.cli.app import seconds_of
 from linnaeus.config import recipe_names
 
 COMMANDS = [
@@ -46,12 +47,12 @@ def test_torch_is_not_imported_for(code):
 
 def test_the_module_is_the_command():
     done = subprocess.run([sys.executable, "-m", "linnaeus", "--version"], capture_output=True, text=True)
-    assert (done.returncode, done.stdout.strip()) == (0, cli.__version__)
+    assert (done.returncode, done.stdout.strip()) == (0, __version__)
 
 
 def test_every_command_is_tested_here(command):
     known = {name for name in cli.app if not name.startswith("-")} - {"models"}
-    known |= {f"models {name}" for name in cli.models if not name.startswith("-")}
+    known |= {f"models {name}" for name in cli.models.models if not name.startswith("-")}
     assert known == set(COMMANDS)
 
 
@@ -235,7 +236,7 @@ def test_a_lessons_network_brings_its_recipe(command, photos, name):
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("2h", 7200), ("45", 45), ("1.5 m", 90)])
 def test_budgets_are_read(text, seconds):
-    assert cli._seconds(text) == seconds
+    assert seconds_of(text) == seconds
 
 
 def test_resume_takes_no_other_options(command, trained):

@@ -1,0 +1,28 @@
+"""The command line: parse, call the verb, print. Data goes to stdout, talk to stderr."""
+
+from __future__ import annotations
+
+import sys
+
+# Each module adds its own commands.
+from linnaeus.cli import audit, doctor, evaluate, models, plan, predict, report, train  # noqa: F401
+from linnaeus.cli.app import app
+from linnaeus.errors import LinnaeusError
+
+__all__ = ["app", "main"]
+
+
+def main() -> None:
+    """Run the command line; exit codes: 0 done, 1 our bug, 2 the user's input, 3 a check failed, 130 stopped."""
+    try:
+        app(result_action="return_none")
+    except LinnaeusError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("stopped.", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader (head, less) has what it wanted; python would complain again when closing stdout.
+        sys.stdout = None
+        sys.exit(0)

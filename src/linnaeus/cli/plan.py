@@ -1,0 +1,38 @@
+"""linnaeus plan."""
+
+from __future__ import annotations
+
+from linnaeus.cli.app import DataDir, Json, Settings, app, pairs, print_json
+from linnaeus.terminal import talking
+
+
+@app.command
+def plan(
+    source: str,
+    /,
+    *,
+    model: str | None = None,
+    recipe: str | None = None,
+    data_dir: DataDir = None,
+    set_: Settings = None,
+    json_: Json = False,
+) -> None:
+    """Show what train would decide for these pictures, each with its reason; nothing is trained.
+
+    Example: linnaeus plan photos/
+    """
+    from dataclasses import asdict
+
+    from linnaeus import story
+    from linnaeus.config import load_recipe, recipe_for
+
+    given = pairs(set_) | ({"model.name": model} if model else {})
+    with talking() as talk:
+        used, decisions = story.foresee(
+            source, load_recipe(recipe or recipe_for(model or ""), given), data_dir=data_dir, talk=talk
+        )
+    if json_:
+        print_json({"used": used.model_dump(mode="json"), "decisions": [asdict(one) for one in decisions]})
+        return
+    for one in decisions:
+        print(f"{one.setting} = {one.value}: {one.reason}")

@@ -1,0 +1,89 @@
+"""linnaeus predict."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from linnaeus.cli.app import Json, TrustCode, app, print_json
+from linnaeus.errors import SettingsError
+from linnaeus.terminal import talking
+
+
+@app.command
+def predict(
+    run: Path,
+    paths: Annotated[list[str] | None, Parameter(consume_multiple=True, allow_leading_hyphen=True)] = None,
+    /,
+    *,
+    out: Path | None = None,
+    trust_code: TrustCode = False,
+    json_: Json = False,
+) -> None:
+    """Name the class of every picture; a row for every input, with an error where it could not be read.
+
+    Example: linnaeus predict runs/flowers new-photos/ --out answers.csv
+
+    Parameters
+    ----------
+    run
+        A run or a model folder.
+    paths
+        Files, folders, globs, or - for a list on stdin.
+    out
+        Write to this .csv, .parquet or .jsonl file instead of printing a table.
+    """
+    from linnaeus.data.inputs import expand_inputs
+    from linnaeus.tables import TableWriter
+
+    if not paths:
+        raise SettingsError(
+            "predict needs pictures.", fix=f"linnaeus predict {run} photo.jpg   or   - for a list on stdin"
+        )
+    if unknown := [path for path in paths if path.startswith("-") and path != "-"]:
+        raise SettingsError(f"{unknown[0]} is no option of predict.", fix=f"./{unknown[0]} if it is a file.")
+    writer = TableWriter(out) if out is not None else None
+    from linnaeus.classifier import Classifier
+    from linnaeus.verbs.predict import predict as answers_of
+
+    classifier = Classifier.load(run, trust_code=trust_code)
+    rows: list[dict[str, Any]] = []
+    count = unreadable = 0
+    with talking() as talk:
+        try:
+            for answers in answers_of(classifier, expand_inputs(paths)):
+                count += len(answers.paths)
+                unreadable += sum(bool(error) for error in answers.errors)
+                talk.progress("predicting", count, None)
+                columns = answers.columns()
+                if writer is not None:
+                    writer.write(columns)
+                elif json_:
+                    rows += [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+                else:
+                    _print_answers(columns)
+        except BaseException as error:
+            if writer is not None:
+                writer.__exit__(type(error), error, None)
+            raise
+    if writer is not None:
+        if not count:
+            raise SettingsError(
+                "predict should find pictures.", got="none under the paths given", fix="check the paths."
+            )
+        writer.close()
+    if json_:
+        print_json({"out": str(out), "pictures": count, "unreadable": unreadable} if out else {"predictions": rows})
+    print(
+        f"{count:,} inputs, {unreadable} of them unreadable" + (f"; written to {out}" if out else ""), file=sys.stderr
+    )
+
+
+def _print_answers(columns: dict[str, list[Any]]) -> None:
+    for path, predicted, confidence, error in zip(
+        columns["path"], columns["predicted"], columns["confidence"], columns["error"], strict=True
+    ):
+        print(f"{path}\t{predicted}\t{confidence:.4f}" if not error else f"{path}\t\t\t{error}")
