@@ -136,3 +136,51 @@ def test_a_parquet_table_is_read_like_a_csv(tmp_path):
     assert rows(dataset) == [("a.jpg", "10"), ("b.jpg", "9")]
     assert dataset.classes == ("1", "9", "10")
     assert [kind for kind, _ in aside(dataset)] == ["bad row"]
+
+
+def test_every_further_column_is_kept_with_its_example(tmp_path):
+    dataset = table(tmp_path, "camera,path,label,group,dose\nA7, a.jpg,cat,p1,0.5\n,b.jpg,dog,p2\n")
+    assert [example.extra for example in dataset.examples] == [
+        (("camera", "A7"), ("dose", "0.5")),
+        (("camera", ""), ("dose", "")),
+    ]
+
+
+def test_further_columns_without_a_name_of_their_own_are_named_by_their_place(tmp_path):
+    dataset = table(tmp_path, "path,label,site,,site\na.jpg,cat,x,y,z\n")
+    assert dataset.examples[0].extra == (("site", "x"), ("column 4", "y"), ("site 5", "z"))
+
+
+def test_a_second_column_of_paths_is_a_further_column(tmp_path):
+    dataset = table(tmp_path, "path,label,file\na.jpg,cat,orig/0001.tif\n")
+    assert dataset.examples[0].extra == (("file", "orig/0001.tif"),)
+
+
+def test_a_parquet_table_keeps_plain_values_and_leaves_pictures_and_lists_where_they_are(tmp_path):
+    columns = {
+        "jpeg": [b"bytes", b"bytes"],
+        "path": ["a.jpg", "b.jpg"],
+        "dose": [0.5, None],
+        "boxes": [[1, 2], [3]],
+        "label": ["cat", "dog"],
+        "camera": pa.array(["A7", "A9"]).dictionary_encode(),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    dataset = table(tmp_path, (tmp_path / "t.parquet").read_bytes(), "t.parquet")
+    assert [example.extra for example in dataset.examples] == [
+        (("dose", "0.5"), ("camera", "A7")),
+        (("dose", ""), ("camera", "A9")),
+    ]
+
+
+def test_a_repeated_row_with_other_further_values_says_so(tmp_path):
+    dataset = table(tmp_path, "path,label,dose\na.jpg,cat,1\na.jpg,cat,2\nb.jpg,dog,1\n")
+    assert "with another dose" in dataset.findings[0].evidence
+
+
+def test_a_parquet_table_with_a_name_twice_keeps_its_columns_apart(tmp_path):
+    columns = [pa.array(["a.jpg", "b.jpg"]), pa.array([1, 2]), pa.array(["cat", "dog"]), pa.array([3, 4])]
+    pq.write_table(pa.table(columns, names=["path", "x", "label", "x"]), tmp_path / "t.parquet")
+    dataset = table(tmp_path, (tmp_path / "t.parquet").read_bytes(), "t.parquet")
+    assert rows(dataset) == [("a.jpg", "cat"), ("b.jpg", "dog")]
+    assert dataset.examples[0].extra == (("x", "1"), ("x 4", "3"))

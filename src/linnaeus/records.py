@@ -43,6 +43,7 @@ class Example:
         label: Class name exactly as the source spells it; "" if it has none.
         split: "train", "val" or "test" where the source says so, else "".
         group: Pictures of one group (patient, camera, day) stay on one side of a split; "" for none.
+        extra: Whatever else the source's table says of it, as (column, value) in the table's order.
     """
 
     id: str
@@ -50,6 +51,7 @@ class Example:
     label: str = ""
     split: str = ""
     group: str = ""
+    extra: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    import pyarrow as pa
+
 TABLE_EXTENSIONS = (".csv", ".tsv", ".parquet", ".pq")
 
 COLUMNS = {
@@ -40,6 +42,7 @@ class _Row:
     label: str = ""
     split: str = ""
     group: str = ""
+    extra: tuple[tuple[str, str], ...] = ()
     trouble: str = ""
 
 
@@ -47,9 +50,9 @@ def list_manifest(path: Path, *, name: str, source: str) -> Dataset:
     """List the pictures that a table names.
 
     Columns: path (or file, filename, file_name, image, image_path, filepath) and label (or class, category, target),
-    optionally split and group; others are ignored. CSV is UTF-8, with commas, semicolons or tabs. Paths are relative
-    to the table's folder, or absolute. Several labels of one picture are joined by "|". An example's id is its path
-    as written; classes are ordered as in `order_classes`.
+    optionally split and group; all others are kept as `Example.extra`. CSV is UTF-8, with commas, semicolons or tabs.
+    Paths are relative to the table's folder, or absolute. Several labels of one picture are joined by "|". An example's
+    id is its path as written; classes are ordered as in `order_classes`.
 
     Raises:
         SourceError: The table cannot be read, lacks a column, names no picture that exists, or has an odd split word.
@@ -58,7 +61,10 @@ def list_manifest(path: Path, *, name: str, source: str) -> Dataset:
     usable, findings = _sort_rows(rows, os.path.dirname(os.path.abspath(path)))
     _check_splits((row for row, _ in usable), source)
     examples = sorted(
-        (Example(row.path, Place(place), row.label, split_of(row.split) or "", row.group) for row, place in usable),
+        (
+            Example(row.path, Place(place), row.label, split_of(row.split) or "", row.group, row.extra)
+            for row, place in usable
+        ),
         key=lambda example: example.id,
     )
     if not examples:
@@ -119,6 +125,7 @@ def _sort_rows(rows: Sequence[_Row], folder: str) -> tuple[list[tuple[_Row, str]
 
 def _repeats(row: _Row, first: _Row) -> str:
     differs = [name for name in ("split", "group") if getattr(row, name) != getattr(first, name)]
+    differs += [name for (name, value), (_, other) in zip(row.extra, first.extra, strict=True) if value != other]
     return f"the same file and label as row {first.number}" + (
         f", with another {' and '.join(differs)}" if differs else ""
     )
@@ -161,21 +168,23 @@ def _read_text(path: Path, source: str) -> Iterator[_Row]:
         header = next(reader)
         columns = _find_columns(header)
         assert columns is not None
+        further = _name_further(header, columns)
         for number, cells in enumerate(reader, start=2):
             if cells:
-                yield _row_of_cells(number, cells, columns, len(header))
+                yield _row_of_cells(number, cells, columns, further, len(header))
     except csv.Error as error:
         raise SourceError(f"{source} should be a table.", got=f"{error} near line {reader.line_num}") from None
 
 
-def _row_of_cells(number: int, cells: list[str], columns: dict[str, int], width: int) -> _Row:
+def _row_of_cells(number: int, cells: list[str], columns: dict[str, int], further: dict[str, int], width: int) -> _Row:
     if len(cells) <= max(columns["path"], columns["label"]):
         return _Row(number, ",".join(cells), trouble=f"{len(cells)} cells where the header has {width}")
     values = {name: cells[column] if column < len(cells) else "" for name, column in columns.items()}
+    extra = tuple((name, cells[column].strip() if column < len(cells) else "") for name, column in further.items())
     trouble = "" if values["path"] else "the path is empty"
     if any(cells[width:]):
         trouble = f"{len(cells)} cells where the header has {width}; quote what holds a delimiter"
-    return _Row(number, **values, trouble=trouble)
+    return _Row(number, **values, extra=extra, trouble=trouble)
 
 
 def _decode(path: Path, source: str) -> str:
@@ -210,6 +219,16 @@ def _find_columns(header: Sequence[str]) -> dict[str, int] | None:
     return found if "path" in found and "label" in found else None
 
 
+def _name_further(header: Sequence[str], columns: dict[str, int]) -> dict[str, int]:
+    """Map every other column to its number; one without a name, or with a name that is taken, is named by its place."""
+    found: dict[str, int] = {}
+    for number, written in enumerate(header):
+        if number not in columns.values():
+            name = written.strip() or "column"
+            found[f"{name} {number + 1}" if name in found or not written.strip() else name] = number
+    return found
+
+
 def _read_parquet(path: Path, source: str) -> Iterator[_Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -220,15 +239,32 @@ def _read_parquet(path: Path, source: str) -> Iterator[_Row]:
         columns = _find_columns(header)
         if columns is None:
             raise _lacks_columns(source, ", ".join(header)[:200])
+        # Pictures themselves and lists stay where they are: only plain values can be told in a line.
+        plain = {n for n, one in enumerate(table.schema_arrow) if _is_plain(one.type)} | set(columns.values())
+        further = {name: n for name, n in _name_further(header, columns).items() if n in plain}
+        # Columns are chosen by name: where a name stands twice, all are read, in the order of the file.
+        read = sorted(plain) if len(set(header)) == len(header) else range(len(header))
         number = 1
-        for batch in table.iter_batches(columns=[header[column] for column in columns.values()]):
-            values = {name: batch.column(header[column]).to_pylist() for name, column in columns.items()}
-            for cells in zip(*values.values(), strict=True):
+        for batch in table.iter_batches(columns=[header[n] for n in read] if len(read) < len(header) else None):
+            place = {n: batch.column(at).to_pylist() for at, n in enumerate(read) if n in plain}
+            for row in range(batch.num_rows):
                 number += 1
-                texts = {name: "" if cell is None else str(cell) for name, cell in zip(values, cells, strict=True)}
-                yield _Row(number, **texts, trouble="" if texts["path"] else "the path is empty")
+                texts = {name: _text_of(place[n][row]) for name, n in columns.items()}
+                extra = tuple((name, _text_of(place[n][row]).strip()) for name, n in further.items())
+                yield _Row(number, **texts, extra=extra, trouble="" if texts["path"] else "the path is empty")
     except pa.ArrowException as error:
         raise SourceError(f"{source} should be a Parquet file.", got=str(error)) from None
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    import pyarrow.types as types
+
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    return types.is_primitive(kind) or types.is_string(kind) or types.is_large_string(kind) or types.is_decimal(kind)
+
+
+def _text_of(cell: object) -> str:
+    return "" if cell is None else str(cell)
 
 
 def _lacks_columns(source: str, header: str) -> SourceError:
