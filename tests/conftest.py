@@ -80,6 +80,16 @@ def trained(photos, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def careful(tmp_path_factory):
+    """A finished run with enough validation pictures to say what it does not know; not to be changed."""
+    from linnaeus import story
+    from linnaeus.config import load_recipe
+
+    many = write_photos(tmp_path_factory.mktemp("pictures") / "many", each=150)
+    return story.tell(str(many), load_recipe(None, QUICK), out=tmp_path_factory.mktemp("runs") / "careful")
+
+
+@pytest.fixture(scope="session")
 def classifier(trained):
     """The classifier of `trained`."""
     from linnaeus.classifier import Classifier
@@ -90,9 +100,9 @@ def classifier(trained):
 @pytest.fixture
 def no_report(monkeypatch):
     """Write an empty report, which takes a second else and has tests of its own."""
-    from linnaeus import story
+    from linnaeus.story import telling
 
-    monkeypatch.setattr(story, "report", lambda run: run.report_path.touch())
+    monkeypatch.setattr(telling, "report", lambda run: run.report_path.touch())
 
 
 @pytest.fixture
@@ -176,3 +186,25 @@ def epochs_of():
         return [event for event in map(json.loads, lines) if event["event"] == "epoch"]
 
     return read
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Open pages in headless Chromium: browser(width=360, java_script_enabled=False) gives a playwright page."""
+    import shutil
+
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    kept = sorted((Path.home() / ".cache" / "chromium-headless").glob("**/headless_shell"))
+    found = next(filter(None, map(shutil.which, names)), None) or (str(kept[-1]) if kept else None)
+    if found is None:
+        pytest.skip("no Chromium on this machine")
+    # A module at a time: while it runs, playwright keeps an event loop in this thread, which others may want.
+    with api.sync_playwright() as play:
+        chromium = play.chromium.launch(executable_path=found, args=["--no-sandbox"])
+
+        def open_page(width=1280, height=900, **options):
+            return chromium.new_context(viewport={"width": width, "height": height}, **options).new_page()
+
+        yield open_page
+        chromium.close()

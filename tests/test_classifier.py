@@ -12,7 +12,9 @@ from PIL import Image
 from conftest import CLASSES, HUES, write_picture
 from linnaeus.classifier import CONFIG, WEIGHTS, Classifier
 from linnaeus.errors import ModelError, PictureError, RunError
+from linnaeus.metrics.calibration import Calibration
 from linnaeus.nn import zoo
+from linnaeus.nn.head import linear_head
 from linnaeus.nn.input import FromBytes
 from linnaeus.records import Preprocessing
 
@@ -30,7 +32,8 @@ def make(name, size_px=32, classes=("a", "b", "c"), channels=3, **options):
         name, num_classes=len(classes), channels=channels, size_px=size_px, weights="none", options=options
     )
     how = Preprocessing(size_px, "squash", channels=channels, mean=(0.4,) * channels, std=(0.3,) * channels)
-    return Classifier(network, name, classes, how, temperature=1.7, options=options, about={"seed": 3})
+    calibration = Calibration("temperature", 1.7)
+    return Classifier(network, name, classes, how, calibration, options=options, about={"seed": 3})
 
 
 def some(n=5, size=32):
@@ -56,7 +59,8 @@ def test_a_model_answers_the_same_after_saving_and_loading(tmp_path, name):
     made.save(tmp_path)
     loaded = Classifier.load(tmp_path)
     assert np.array_equal(made.predict_proba(some()), loaded.predict_proba(some()))
-    assert (loaded.classes, loaded.preprocessing, loaded.temperature) == (made.classes, made.preprocessing, 1.7)
+    assert (loaded.classes, loaded.preprocessing) == (made.classes, made.preprocessing)
+    assert loaded.calibration == made.calibration
     assert loaded.about == {"seed": 3}
 
 
@@ -156,7 +160,7 @@ def test_no_pictures_give_no_rows(classifier):
 
 
 def test_the_temperature_calms_the_probabilities_and_keeps_the_answer(classifier):
-    calm = replace(classifier, temperature=10 * classifier.temperature)
+    calm = replace(classifier, calibration=Calibration("temperature", 10 * classifier.calibration.temperature))
     assert calm.predict_proba(some()).max() < classifier.predict_proba(some()).max()
     assert calm.predict(some()).tolist() == classifier.predict(some()).tolist()
 
@@ -204,7 +208,7 @@ def test_a_model_of_another_program_says_so(damaged):
         Classifier.load(damaged(lambda config: config.pop("linnaeus")))
 
 
-@pytest.mark.parametrize("key", ["format", "preprocessing", "temperature"])
+@pytest.mark.parametrize("key", ["format", "preprocessing", "calibration"])
 def test_a_config_with_something_missing_is_a_model_error(damaged, key):
     with pytest.raises(ModelError):
         Classifier.load(damaged(lambda config: config["linnaeus"].pop(key)))
@@ -265,3 +269,43 @@ def test_bytes_of_a_picture_may_come_from_memory(classifier, photo):
     with io.BytesIO() as memory:
         Image.open(photo).save(memory, "PNG")
         assert classifier.predict(memory.getvalue()).tolist() == ["red"]
+
+
+def test_features_and_logits_of_one_pass_are_those_of_the_head(classifier):
+    seen = classifier.embed([some(size=classifier.preprocessing.size_px)])
+    assert np.allclose(seen.logits, classifier.logits([some(size=classifier.preprocessing.size_px)]), atol=1e-5)
+    head = linear_head(classifier.network)
+    with torch.no_grad():
+        assert np.allclose(head(torch.from_numpy(seen.features)).numpy(), seen.logits, atol=1e-4)
+
+
+def test_a_network_that_does_not_end_in_a_linear_layer_has_no_features(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        OWN.replace("nn.Linear(width, num_classes))", "nn.Linear(width, num_classes), nn.Tanh())")
+    )
+    seen = make(f"{tmp_path / 'mine.py'}:network").embed([some()])
+    assert seen.features is None
+    assert seen.logits.shape == (5, 3)
+
+
+def test_what_was_learned_of_the_unknown_comes_back(careful, tmp_path):
+    loaded = Classifier.load(careful.folder)
+    loaded.save(tmp_path)
+    again = Classifier.load(tmp_path)
+    blank = np.repeat(np.random.default_rng(1).integers(0, 256, (40, 1, 1, 3), dtype=np.uint8), 20, 1).repeat(20, 2)
+    assert again.predict(blank, unknown=True).tolist() == loaded.predict(blank, unknown=True).tolist()
+    assert (loaded.predict(blank, unknown=True) == "unknown").mean() > 0.5
+    assert "unknown" not in loaded.predict(blank)
+
+
+def test_a_model_that_cannot_tell_the_unknown_says_so(classifier):
+    with pytest.raises(ModelError, match="too few validation pictures"):
+        classifier.predict([some()[0]], unknown=True)
+
+
+@pytest.mark.parametrize("damage", [b"", b"no arrays"])
+def test_a_damaged_judgement_is_refused(careful, tmp_path, damage):
+    Classifier.load(careful.folder).save(tmp_path)
+    (tmp_path / "judgement.safetensors").write_bytes(damage)
+    with pytest.raises(ModelError, match=r"judgement.safetensors"):
+        Classifier.load(tmp_path)

@@ -17,7 +17,20 @@ from linnaeus.config import load_recipe, recipe_names, setting_names
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-VERBS = ("train", "audit", "plan", "predict", "evaluate", "report", "models", "doctor")
+VERBS = (
+    "train",
+    "audit",
+    "review",
+    "plan",
+    "predict",
+    "evaluate",
+    "compare",
+    "explain",
+    "stress",
+    "report",
+    "models",
+    "doctor",
+)
 BLOCK_S = 240
 """Only a block that hangs takes so long."""
 

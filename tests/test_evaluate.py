@@ -7,6 +7,10 @@ import pytest
 from conftest import CLASSES, write_photos
 from linnaeus import story
 from linnaeus.errors import SourceError
+from linnaeus.metrics import apply_temperature
+from linnaeus.metrics.abstention import divide
+from linnaeus.records import Predictions
+from linnaeus.run import prediction_columns
 from linnaeus.tables import write_table
 
 KEPT = {"blau, kühl": "blau, kühl", "green": "green", "red": "red"}
@@ -112,3 +116,71 @@ def test_evaluating_writes_nothing_into_the_run(trained, others, tree_hash):
     before = tree_hash(trained.folder)
     story.examine(trained.folder, others())
     assert tree_hash(trained.folder) == before
+
+
+def test_predictions_of_any_model_are_judged_like_those_of_a_run(careful, command, tmp_path):
+    table, known = careful.folder / "predictions" / "test.csv", careful.scores("test")
+    code, printed, _ = command("evaluate", "--predictions", table, "--report", tmp_path / "page.html", "--json")
+    document = json.loads(printed)
+    assert code == 0
+    assert document["scores"]["overall"]["accuracy"]["value"] == known.overall["accuracy"].value
+    assert document["results"]["ranking"] == careful.result("ranking")
+    assert (tmp_path / "page.html").stat().st_size > 10_000
+
+
+def test_held_predictions_calibrate_those_of_another_model(tmp_path):
+    """Logits three times too large are brought down again."""
+    rng, tables = np.random.default_rng(0), {}
+    for part in ("val", "test"):
+        logits, tables[part] = rng.normal(size=(200, 3)), tmp_path / f"{part}.csv"
+        labels = np.array([rng.choice(3, p=p) for p in apply_temperature(logits, 1.0)])
+        sharp = Predictions(apply_temperature(logits, 1 / 3), labels, tuple(map(str, range(200))), ("a", "b", "c"))
+        write_table(tables[part], prediction_columns(sharp))
+    found = story.examine_predictions(tables["test"], tables["val"]).results
+    assert found["calibration"]["chosen"] == "temperature"
+    assert found["calibration"]["after"]["log_loss"]["high"] < found["calibration"]["before"]["log_loss"]["value"]
+    assert found["abstention"]["held"] == 100
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"id": ["a"], "label": ["x"]}, "p:CLASS"),
+        ({"id": ["a"], "label": ["z"], "p:x": [0.5], "p:y": [0.5]}, "labels that are classes"),
+        ({"id": ["a"], "label": ["x"], "p:x": [0.5], "p:y": [0.2]}, "sum is 1"),
+    ],
+)
+def test_a_table_that_holds_no_predictions_is_refused(tmp_path, columns, words):
+    write_table(tmp_path / "table.csv", columns)
+    with pytest.raises(SourceError, match=words):
+        story.examine_predictions(tmp_path / "table.csv")
+
+
+def test_a_table_that_is_missing_or_none_is_refused(tmp_path):
+    (tmp_path / "text.parquet").write_text("no table")
+    for name in ("missing.csv", "text.parquet"):
+        with pytest.raises(SourceError, match="table of predictions"):
+            story.examine_predictions(tmp_path / name)
+
+
+def test_evaluate_wants_a_run_or_predictions(command, trained):
+    code, _, said = command("evaluate", trained.folder)
+    assert code == 2
+    assert "--predictions" in said
+
+
+def test_a_run_keeps_the_evidence_beside_its_scores(careful):
+    """The documents are of the test part; strange pictures of six kinds were made."""
+    assert careful.result("calibration")["part"] == "test"
+    found = careful.result("abstention")
+    assert set(found["unknown"]["detected"]) == {"noise", "blank", "inverted", "shuffled", "two in one", "digits"}
+    assert found["candidates"] == sum("val_loss" in event for event in careful.journal())
+    assert careful.result("slices")["tested"] > 0
+
+
+def test_held_pictures_had_no_part_in_the_calibration(careful):
+    """Half of the validation pictures each, none on both sides."""
+    val = careful.predictions("val")
+    calibrating, held = divide(val.labels)
+    assert set(calibrating).isdisjoint(held)
+    assert careful.result("abstention")["held"] == len(held)

@@ -6,11 +6,14 @@ import shutil
 import numpy as np
 import pyarrow.parquet
 import pytest
+from PIL import Image
 
 from conftest import CLASSES, HUES, write_picture
 from linnaeus.classifier import Classifier
+from linnaeus.errors import CheckFailed, ModelError
+from linnaeus.metrics.selective import Promise
 from linnaeus.verbs import predict as module
-from linnaeus.verbs.predict import predict
+from linnaeus.verbs.predict import Demand, predict
 
 
 @pytest.fixture
@@ -108,7 +111,7 @@ def test_the_command_writes_every_kind_of_table(command, trained, inputs, tmp_pa
     }[ending]()
     assert [row["path"] for row in rows] == inputs
     assert [not row["error"] for row in rows] == READABLE
-    assert set(rows[0]) == {"path", "predicted", "confidence", "error", *(f"p:{name}" for name in CLASSES)}
+    assert set(rows[0]) == {"path", "answer", "predicted", "confidence", "error", *(f"p:{name}" for name in CLASSES)}
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl"])
@@ -175,3 +178,54 @@ def test_predicting_a_test_file_gives_the_probabilities_of_the_run(trained):
     got = np.array([[row[f"p:{name}"] for name in known.classes] for row in rows])
     assert np.allclose(got, known.probabilities, rtol=0, atol=1e-7)
     assert [row["predicted"] for row in rows] == [known.classes[k] for k in known.predicted]
+
+
+def test_a_strange_picture_is_answered_unknown_and_that_can_be_turned_off(careful, tmp_path, inputs):
+    Image.new("RGB", (20, 20), "white").save(tmp_path / "blank.png")
+    careful, paths = Classifier.load(careful.folder), [str(tmp_path / "blank.png"), *inputs]
+    asked, plain = (next(predict(careful, paths, Demand(unknown=one))) for one in (True, False))
+    assert asked.columns()["answer"][0] == "unknown"
+    assert plain.columns()["answer"][0] == plain.columns()["predicted"][0] != "unknown"
+    assert asked.columns()["unknown"][0] is True
+    assert asked.columns()["unknown_score"][2] is None
+
+
+def test_a_promised_share_of_errors_is_kept_by_saying_unsure(careful, inputs, monkeypatch):
+    careful = Classifier.load(careful.folder)
+    monkeypatch.setattr(
+        type(careful.judgement), "promise", lambda self, share: Promise(share, 0.95, 1.1, 9, 0, 9, "made")
+    )
+    columns = next(predict(careful, inputs, Demand(max_error=0.1))).columns()
+    assert [one for one, fine in zip(columns["answer"], READABLE, strict=True) if fine] == ["unsure"] * 4
+    assert columns["predicted"][0] in CLASSES
+    assert columns["accepted"][0] is False
+
+
+def test_a_promise_that_cannot_be_made_stops_before_the_first_answer(careful, inputs):
+    with pytest.raises(CheckFailed, match="held pictures"):
+        next(predict(Classifier.load(careful.folder), inputs, Demand(max_error=0.0001)))
+
+
+def test_a_model_with_too_few_pictures_makes_no_promises(classifier, inputs):
+    with pytest.raises(ModelError, match="cannot promise"):
+        next(predict(classifier, inputs, Demand(max_error=0.1)))
+    assert "set" not in next(predict(classifier, inputs)).columns()
+
+
+def test_the_set_of_classes_holds_the_predicted_one_and_grows_with_the_coverage(careful, inputs):
+    careful = Classifier.load(careful.folder)
+    low, high = (next(predict(careful, inputs, Demand(coverage=one))).columns() for one in (0.5, 0.99))
+    for row in (0, 2, 6):
+        assert set(filter(None, low["set"][row].split("|"))) <= set(high["set"][row].split("|"))
+        assert high["predicted"][row] in high["set"][row].split("|")
+    assert high["set"][1] == ""
+
+
+def test_the_command_takes_shares_in_percent(command, careful, inputs):
+    code, printed, _ = command(
+        "predict", careful.folder, inputs[0], "--max-error", "20%", "--coverage", "0.8", "--no-unknown"
+    )
+    assert (code, printed.count("\t")) == (0, 2)
+    code, _, said = command("predict", careful.folder, inputs[0], "--max-error", "often")
+    assert code == 2
+    assert "share between 0 and 1" in said

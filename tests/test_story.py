@@ -14,6 +14,9 @@ from linnaeus import story
 from linnaeus.config import load_recipe
 from linnaeus.errors import CheckFailed, Interrupted, LinnaeusError, RunError, SourceError
 from linnaeus.run import Run
+from linnaeus.provenance import fingerprint as fingerprint_of
+from linnaeus.story import telling
+from linnaeus.story.pictures import open_pictures
 from linnaeus.talk import Talk
 
 OVERALL = {"accuracy", "balanced_accuracy", "weighted_accuracy", "macro_f1", "weighted_f1", "log_loss"}
@@ -206,7 +209,7 @@ def test_a_kill_while_the_report_is_written_can_be_mended(photos, tmp_path, monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(story, "report", killed)
+        patch.setattr(telling, "report", killed)
         with pytest.raises(Interrupted, match="state is saved"):
             story.tell(str(photos), load_recipe(None, {"train.epochs": 1}), out=tmp_path / "run")
     story.resume(tmp_path / "run")
@@ -214,7 +217,8 @@ def test_a_kill_while_the_report_is_written_can_be_mended(photos, tmp_path, monk
 
 
 LEFT = """
-recipe.json plan.json provenance.json summary.json journal.jsonl findings.json set_aside.csv split.csv report.html
+recipe.json plan.json provenance.json summary.json journal.jsonl findings.json set_aside.csv split.csv report.html report.md
+report.json results/calibration.json results/abstention.json results/ranking.json results/slices.json
 model/model.safetensors model/config.json predictions/val.csv predictions/test.csv scores/val.json scores/test.json
 pictures/learning_curves.png pictures/confusion.png pictures/examples.png
 """
@@ -292,9 +296,9 @@ def test_the_report_opens_without_a_network(trained):
 def test_the_fingerprint_depends_on_contents_and_labels_not_on_names(photos, tmp_path):
     def fingerprint(folder):
         talk = Talk()
-        dataset = story._open({"source": str(folder)}, talk)
+        dataset = open_pictures({"source": str(folder)}, talk)
         hashes = tuple(hashlib.sha256(Path(one.place.path).read_bytes()).hexdigest() for one in dataset.examples)
-        return story.fingerprint(dataset, hashes)
+        return fingerprint_of(dataset, hashes)
 
     before = fingerprint(photos)
     copy = shutil.copytree(photos, tmp_path / "copy")
@@ -314,7 +318,7 @@ def test_foreseeing_decides_as_telling_does(photos, trained):
 
 
 def test_inspecting_counts_without_training(broken):
-    found = story.inspect(str(broken), load_recipe(None))
+    found = story.inspect(str(broken), load_recipe(None)).document()
     assert found["accounted"]["found"] - found["accounted"]["used"] >= 5
     assert found["classes"] == {"blau, kühl": 12, "green": 12, "red": 12}
     assert {"conflict", "truncated", "empty"} <= {one["kind"] for one in found["findings"]}

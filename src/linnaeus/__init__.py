@@ -56,6 +56,7 @@ def train(
     out: str | Path | None = None,
     data_dir: str | Path | None = None,
     strict: bool = False,
+    corrections: str | Path | None = None,
     talk: Talk | None = None,
 ) -> Run:
     """Learn a classifier from pictures: audit, split, train, calibrate, evaluate, report.
@@ -99,6 +100,7 @@ def train(
         out=Path(out) if out is not None else None,
         data_dir=Path(data_dir) if data_dir is not None else None,
         strict=strict,
+        corrections=corrections,
         talk=talk,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.numpy import load_file as load_arrays
+from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -20,13 +22,20 @@ from linnaeus.data.decode import middle, picture_to_stored
 from linnaeus.errors import ModelError, RunError
 from linnaeus.learn.engine import Engine
 from linnaeus.learn.infer import infer
-from linnaeus.metrics import apply_temperature
+from linnaeus.metrics.abstention import Judgement
+from linnaeus.metrics.calibration import Calibration
+from linnaeus.metrics.unknown import Seen
 from linnaeus.nn import own_code, zoo
+from linnaeus.nn.head import both, features, linear_head
+from linnaeus.nn.input import FromBytes
 from linnaeus.records import Preprocessing
 from linnaeus.run import write_text
 
 FORMAT = 1
+UNKNOWN = "unknown"
+"""What is said of a picture that looks like none of the classes."""
 WEIGHTS, CONFIG, CODE = "model.safetensors", "config.json", "network.py"
+JUDGEMENT = "judgement.safetensors"
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,8 @@ class Classifier:
         architecture: The network's name, as `linnaeus models` knows it.
         classes: K names, in the order of the network's outputs.
         preprocessing: How a picture becomes the network's input.
-        temperature: Divides the logits; fitted on validation pictures.
+        calibration: Makes probabilities of logits; fitted on validation pictures.
+        judgement: What it takes to say "I don't know"; None of a model that had too few validation pictures.
         options: Keyword arguments the network was made with.
         about: Data fingerprint, versions, seed, scores ...: whatever describes the training.
 
@@ -52,7 +62,8 @@ class Classifier:
     architecture: str
     classes: tuple[str, ...]
     preprocessing: Preprocessing
-    temperature: float = 1.0
+    calibration: Calibration = Calibration()
+    judgement: Judgement | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
 
@@ -61,12 +72,18 @@ class Classifier:
         """Class names in the order of the columns of `predict_proba`, as scikit-learn calls them."""
         return np.array(self.classes)
 
-    def predict(self, pictures: Any) -> np.ndarray:
+    @property
+    def temperature(self) -> float:
+        """The best single number to divide the logits by."""
+        return self.calibration.temperature
+
+    def predict(self, pictures: Any, *, unknown: bool = False) -> np.ndarray:
         """Name the most probable class of each picture.
 
         Args:
             pictures: One or many of: path, bytes of a file, PIL picture, array [H, W] or [H, W, C]; or an array
                 [N, H, W, C].
+            unknown: Say "unknown" of pictures that look like none of the classes.
 
         Returns:
             Names, [N].
@@ -74,7 +91,17 @@ class Classifier:
         Raises:
             PictureError: A picture cannot be read; none is ever left out.
         """
-        return self.classes_[self.predict_proba(pictures).argmax(axis=1)]
+        seen = self._look(pictures)
+        names = self.classes_[self.calibration.probabilities(seen.logits).argmax(axis=1)]
+        if not unknown:
+            return names
+        if self.judgement is None:
+            raise ModelError(
+                "the model cannot tell unknown pictures.",
+                got="a model with too few validation pictures",
+                fix="ask without unknown=True.",
+            )
+        return np.where(self.judgement.strange(seen.logits, seen.features)[1], UNKNOWN, names)
 
     def predict_proba(self, pictures: Any) -> np.ndarray:
         """Give the calibrated probability of each class for each picture.
@@ -85,9 +112,7 @@ class Classifier:
         Returns:
             float64 [N, K]; rows sum to 1.
         """
-        with ThreadPoolExecutor() as pool:
-            rows = [self._probabilities(chunk, pool) for chunk in _chunks(_many(pictures), 32)]
-        return np.concatenate(rows) if rows else np.zeros((0, len(self.classes)))
+        return self.calibration.probabilities(self._look(pictures).logits)
 
     def logits(self, blocks: Iterable[np.ndarray], engine: Engine | None = None) -> np.ndarray:
         """Compute the network's raw answers for pictures that are already at its size.
@@ -97,10 +122,26 @@ class Classifier:
             engine: Another machine or precision than the default: fp32, so that a model answers alike everywhere.
 
         Returns:
-            float64 [N, K]; `apply_temperature` makes calibrated probabilities of them.
+            float64 [N, K]; `calibration.probabilities` makes calibrated probabilities of them.
         """
         parts = [part.double() for part in infer(self.network, blocks, self.preprocessing, engine or Engine())]
         return torch.cat(parts).numpy() if parts else np.zeros((0, len(self.classes)))
+
+    def embed(self, blocks: Iterable[np.ndarray], engine: Engine | None = None) -> Seen:
+        """Compute the raw answers as `logits` does, and the features that the last layer reads, in one pass.
+
+        Returns:
+            Logits float64 [N, K]; features float32 [N, D], or None of a network that does not end in a linear layer.
+        """
+        if not self._has_features():
+            return Seen(self.logits(blocks, engine))
+        with both(self.network) as network:
+            parts = list(infer(network, blocks, self.preprocessing, engine or Engine()))
+        K = len(self.classes)
+        if not parts:
+            return Seen(np.zeros((0, K)), np.zeros((0, linear_head(self.network).in_features), np.float32))
+        table = torch.cat(parts)
+        return Seen(table[:, -K:].double().numpy(), table[:, :-K].numpy())
 
     def save(self, folder: Path) -> None:
         """Write the model folder: tensors as safetensors, everything else as JSON, in timm's and the hub's schema."""
@@ -109,6 +150,10 @@ class Classifier:
         unfinished = folder / f".{WEIGHTS}.{os.getpid()}.part"
         save_file(tensors, unfinished, {"format": "pt"})
         os.replace(unfinished, folder / WEIGHTS)
+        if self.judgement is not None:
+            arrays = {name: np.ascontiguousarray(one) for name, one in self.judgement.arrays().items()}
+            save_arrays(arrays, unfinished)
+            os.replace(unfinished, folder / JUDGEMENT)
         if own_code.is_own_code(self.architecture):
             code = Path(self.architecture.rpartition(":")[0]).read_text(encoding="utf-8")
             write_text(folder / CODE, code)
@@ -146,15 +191,37 @@ class Classifier:
             architecture=architecture,
             classes=tuple(config["label_names"]),
             preprocessing=preprocessing,
-            temperature=ours["temperature"],
+            calibration=Calibration.of(ours["calibration"]),
+            judgement=_read_judgement(place / JUDGEMENT, config["label_names"]),
             options=ours["options"],
             about=ours["about"],
         )
 
-    def _probabilities(self, pictures: list[Any], pool: ThreadPoolExecutor) -> np.ndarray:
+    def _look(self, pictures: Any) -> Seen:
+        """Bring pictures of any kind to the network, some at a time."""
         size_px = self.preprocessing.size_px
-        stored = pool.map(lambda one: middle(picture_to_stored(one, self.preprocessing), size_px), pictures)
-        return apply_temperature(self.logits([np.stack(list(stored))]), self.temperature)
+
+        def blocks() -> Iterator[np.ndarray]:
+            with ThreadPoolExecutor() as pool:
+                for chunk in _chunks(_many(pictures), 32):
+                    stored = pool.map(lambda one: middle(picture_to_stored(one, self.preprocessing), size_px), chunk)
+                    yield np.stack(list(stored))
+
+        return self.embed(blocks())
+
+    def _has_features(self) -> bool:
+        """Tell whether the last linear layer's input can be told, by trying it on one picture."""
+        size = (1, self.preprocessing.size_px, self.preprocessing.size_px, self.preprocessing.channels)
+        engine, about = Engine(), self.preprocessing
+        whole = nn.Sequential(FromBytes(about.mean, about.std).to(engine.device))
+        try:
+            with torch.no_grad():
+                features(
+                    engine.place(self.network).eval(), whole(torch.zeros(size, dtype=torch.uint8).to(engine.device))
+                )
+        except ModelError:
+            return False
+        return True
 
     def _timm_name(self) -> str:
         """Name the network as timm does; own code by the copy in the model folder."""
@@ -187,7 +254,7 @@ class Classifier:
             "linnaeus": {
                 "format": FORMAT,
                 "preprocessing": asdict(about),
-                "temperature": self.temperature,
+                "calibration": self.calibration.document(),
                 "options": dict(self.options),
                 "about": dict(self.about),
             },
@@ -220,7 +287,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
         ours = config.get("linnaeus")
         newer = ours is not None and ours["format"] > FORMAT
-        missing = {"preprocessing", "temperature", "options", "about"} - set(ours or {})
+        missing = {"preprocessing", "calibration", "options", "about"} - set(ours or {})
     except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise ModelError(f"{path} should describe a model.", got=f"{type(error).__name__}: {error}") from None
     if ours is None or newer:
@@ -252,6 +319,16 @@ def _fill(network: nn.Module, weights: Path) -> None:
         network.load_state_dict(load_file(weights))
     except Exception as error:
         raise ModelError(f"{weights} should hold the network's tensors.", got=str(error)[:300]) from None
+
+
+def _read_judgement(path: Path, classes: Sequence[str]) -> Judgement | None:
+    if not path.is_file():
+        return None
+    try:
+        arrays = load_arrays(path)
+    except Exception as error:
+        raise ModelError(f"{path} should hold arrays.", got=str(error)[:300]) from None
+    return Judgement.of(arrays, classes)
 
 
 def _tuples(value: Any) -> Any:

@@ -74,7 +74,7 @@ def summary(classifier: Classifier, fitted: Fitted, talk: Talk) -> dict[str, Any
         "best_epoch": round(fitted.best_epoch, 3),
         "stopped": fitted.stopped,
         "decisions": [asdict(one) for one in fitted.decisions],
-        "temperature": classifier.temperature,
+        "calibration": classifier.calibration.kind,
     }
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from linnaeus.config import Recipe, validate
-from linnaeus.errors import RunError
+from linnaeus.errors import RunError, SourceError
 from linnaeus.records import (
     ClassScores,
     Dataset,
@@ -229,15 +229,7 @@ class Run:
 
     def predictions(self, part: str) -> Predictions:
         """Read predictions/PART.csv back, bit by bit as they were."""
-        columns = read_table(self._path(f"predictions/{part}.csv"), ("id", "label", "predicted"))
-        classes = tuple(name.removeprefix("p:") for name in columns if name.startswith("p:"))
-        number = {name: index for index, name in enumerate(classes)}
-        return Predictions(
-            probabilities=np.stack([columns[f"p:{name}"] for name in classes], axis=1).astype(np.float64),
-            labels=np.array([number.get(name, -1) for name in columns["label"]], dtype=np.int64),
-            ids=tuple(columns["id"]),
-            classes=classes,
-        )
+        return read_predictions(self._path(f"predictions/{part}.csv"))
 
     def has_predictions(self, part: str) -> bool:
         """Tell whether a part was predicted."""
@@ -322,6 +314,52 @@ def prediction_columns(predictions: Predictions) -> dict[str, Any]:
         "confidence": predictions.confidence,
     }
     return columns | {f"p:{name}": predictions.probabilities[:, k] for k, name in enumerate(predictions.classes)}
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read a table of predictions, of this program or any other: columns id, label, and p:CLASS for each class.
+
+    Labels may be empty where they are not known. Rows of probabilities that do not sum to 1 (within 1 %) are refused,
+    smaller errors of rounding are mended.
+
+    Raises:
+        SourceError: A column is missing, a label is no class, or a probability is none.
+    """
+    try:
+        columns = read_table(path, ("id", "path", "label", "predicted", "answer", "set", "error"))
+    except (OSError, ValueError) as error:
+        got = str(error).splitlines()[0][:200]
+        raise SourceError(f"{path} should be a table of predictions: CSV or Parquet.", got=got) from None
+    classes = tuple(name.removeprefix("p:") for name in columns if name.startswith("p:"))
+    ids = columns.get("id") or columns.get("path")
+    if not classes or ids is None:
+        raise SourceError(
+            f"{path} should have the columns id, label, and p:CLASS for each class.",
+            got=", ".join(list(columns)[:8]) or "no columns",
+            fix='name the column of class "cat" p:cat.',
+        )
+    probabilities = np.stack([np.asarray(columns[f"p:{name}"], dtype=np.float64) for name in classes], axis=1)
+    total = probabilities.sum(axis=1)
+    bad = ~(np.abs(total - 1) < 0.01) | (probabilities < 0).any(axis=1)
+    if bad.any():
+        row = int(bad.argmax())
+        raise SourceError(
+            f"{path} should hold probabilities whose sum is 1.",
+            got=f"{ids[row]}: sum {total[row]:g}" if np.isfinite(total[row]) else f"{ids[row]}: no number",
+            fix="leave out rows without an answer.",
+        )
+    exact = np.abs(total - 1) < 1e-9
+    probabilities = np.where(exact[:, None], probabilities, probabilities / total[:, None])
+    number = {name: index for index, name in enumerate(classes)} | {"": -1}
+    labels = columns.get("label") or [""] * len(ids)
+    strange = sorted({name for name in labels if name not in number})
+    if strange:
+        raise SourceError(
+            f"{path} should have labels that are classes.",
+            got=", ".join(strange[:5]),
+            fix="add a column p:CLASS, of zeros if the model does not know the class.",
+        )
+    return Predictions(probabilities, np.array([number[name] for name in labels], dtype=np.int64), tuple(ids), classes)
 
 
 def scores_document(scores: Scores) -> dict[str, Any]:

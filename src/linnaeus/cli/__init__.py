@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 # Each module adds its own commands.
-from linnaeus.cli import audit, doctor, evaluate, models, plan, predict, report, train  # noqa: F401
+from linnaeus.cli import audit, compare, doctor, evaluate, explain, models, plan, predict, report, review, stress, train  # noqa: F401
 from linnaeus.cli.app import app
 from linnaeus.errors import LinnaeusError
 

@@ -32,6 +32,10 @@ Settings = Annotated[
     Parameter(name="--set", negative="", help="Any setting by name, such as optim.lr=0.01. May be repeated."),
 ]
 DataDir = Annotated[Path | None, Parameter(help="Folder that holds the data of a built-in name.")]
+Corrections = Annotated[
+    str | None,
+    Parameter(help="Decisions made in a review: a file, or none. By default SOURCE.corrections.csv beside the source."),
+]
 TrustCode = Annotated[
     bool, Parameter(negative="", help="Run a model's own network.py, which this machine did not make.")
 ]
@@ -56,6 +60,17 @@ def seconds_of(text: str | None) -> float | None:
     if not match:
         raise SettingsError("--budget should be a time.", got=text, fix="90s, 10m or 2h")
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "": 1}[match[2]]
+
+
+def share_of(option: str, text: str | None) -> float | None:
+    """Read a share such as 1%, 0.5 % or 0.01."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d*\.?\d+)\s*(%?)", text.strip())
+    value = float(match[1]) / (100 if match[2] else 1) if match else -1.0
+    if not 0 < value < 1:
+        raise SettingsError(f"{option} should be a share between 0 and 1.", got=text, fix="for example 1% or 0.01")
+    return value
 
 
 def print_json(document: Any) -> None:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from linnaeus.cli.app import DataDir, Json, Settings, app, pairs, print_json
+from linnaeus.cli.app import Corrections, DataDir, Json, Settings, app, pairs, print_json
 from linnaeus.terminal import talking
 
 
 @app.command
-def audit(source: str, /, *, data_dir: DataDir = None, set_: Settings = None, json_: Json = False) -> None:
+def audit(
+    source: str,
+    /,
+    *,
+    data_dir: DataDir = None,
+    corrections: Corrections = None,
+    set_: Settings = None,
+    json_: Json = False,
+) -> None:
     """Look at every picture before training: what cannot be used and why, copies, conflicts, class sizes.
 
     Example: linnaeus audit photos/
@@ -16,7 +24,9 @@ def audit(source: str, /, *, data_dir: DataDir = None, set_: Settings = None, js
     from linnaeus.config import load_recipe
 
     with talking() as talk:
-        found = story.inspect(source, load_recipe(None, pairs(set_)), data_dir=data_dir, talk=talk)
+        found = story.inspect(
+            source, load_recipe(None, pairs(set_)), data_dir=data_dir, corrections=corrections, talk=talk
+        ).document()
     if json_:
         print_json(found)
         return

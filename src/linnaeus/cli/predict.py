@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from linnaeus.cli.app import Json, TrustCode, app, print_json
+from linnaeus.cli.app import Json, TrustCode, app, print_json, share_of
 from linnaeus.errors import SettingsError
 from linnaeus.terminal import talking
 
@@ -20,6 +20,9 @@ def predict(
     /,
     *,
     out: Path | None = None,
+    max_error: str | None = None,
+    coverage: str = "90%",
+    unknown: Annotated[bool, Parameter(negative="--no-unknown")] = True,
     trust_code: TrustCode = False,
     json_: Json = False,
 ) -> None:
@@ -35,6 +38,12 @@ def predict(
         Files, folders, globs, or - for a list on stdin.
     out
         Write to this .csv, .parquet or .jsonl file instead of printing a table.
+    max_error
+        Answer "unsure" so often that at most this share of the other answers is wrong, such as 1%.
+    coverage
+        How often the set of classes holds the true one.
+    unknown
+        Answer "unknown" for pictures that look like none of the classes.
     """
     from linnaeus.data.inputs import expand_inputs
     from linnaeus.tables import TableWriter
@@ -43,18 +52,20 @@ def predict(
         raise SettingsError(
             "predict needs pictures.", fix=f"linnaeus predict {run} photo.jpg   or   - for a list on stdin"
         )
-    if unknown := [path for path in paths if path.startswith("-") and path != "-"]:
-        raise SettingsError(f"{unknown[0]} is no option of predict.", fix=f"./{unknown[0]} if it is a file.")
-    writer = TableWriter(out) if out is not None else None
+    if strays := [path for path in paths if path.startswith("-") and path != "-"]:
+        raise SettingsError(f"{strays[0]} is no option of predict.", fix=f"./{strays[0]} if it is a file.")
     from linnaeus.classifier import Classifier
+    from linnaeus.verbs.predict import Demand
     from linnaeus.verbs.predict import predict as answers_of
 
+    demand = Demand(unknown, share_of("--max-error", max_error), share_of("--coverage", coverage) or 0.9)
     classifier = Classifier.load(run, trust_code=trust_code)
+    writer = TableWriter(out) if out is not None else None
     rows: list[dict[str, Any]] = []
     count = unreadable = 0
     with talking() as talk:
         try:
-            for answers in answers_of(classifier, expand_inputs(paths)):
+            for answers in answers_of(classifier, expand_inputs(paths), demand):
                 count += len(answers.paths)
                 unreadable += sum(bool(error) for error in answers.errors)
                 talk.progress("predicting", count, None)
@@ -83,7 +94,7 @@ def predict(
 
 
 def _print_answers(columns: dict[str, list[Any]]) -> None:
-    for path, predicted, confidence, error in zip(
-        columns["path"], columns["predicted"], columns["confidence"], columns["error"], strict=True
+    for path, answer, confidence, error in zip(
+        columns["path"], columns["answer"], columns["confidence"], columns["error"], strict=True
     ):
-        print(f"{path}\t{predicted}\t{confidence:.4f}" if not error else f"{path}\t\t\t{error}")
+        print(f"{path}\t{answer}\t{confidence:.4f}" if not error else f"{path}\t\t\t{error}")

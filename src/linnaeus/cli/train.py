@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from linnaeus.cli.app import STARTED, DataDir, Json, Settings, app, pairs, print_json, seconds_of
+from linnaeus.cli.app import STARTED, Corrections, DataDir, Json, Settings, app, pairs, print_json, seconds_of
 from linnaeus.errors import SettingsError
 from linnaeus.terminal import talking
 
@@ -25,6 +25,7 @@ def train(
     budget: str | None = None,
     seed: int | None = None,
     data_dir: DataDir = None,
+    corrections: Corrections = None,
     strict: Annotated[bool, Parameter(negative="")] = False,
     resume: Path | None = None,
     set_: Settings = None,
@@ -59,7 +60,7 @@ def train(
     from linnaeus.config import load_recipe, recipe_for
     from linnaeus.talk import Clock
 
-    asked = (source, out, model, recipe, epochs, budget, seed, data_dir, set_)
+    asked = (source, out, model, recipe, epochs, budget, seed, data_dir, corrections, set_)
     if resume is not None and (any(value is not None for value in asked) or strict):
         raise SettingsError(
             "--resume takes everything from the run.", got="other options beside it", fix="leave them out."
@@ -74,7 +75,8 @@ def train(
             given = {name: value for name, value in direct.items() if value is not None} | pairs(set_)
             settings = load_recipe(recipe or recipe_for(str(given.get("model.name", ""))), given)
             clock = Clock(settings.budget_s, STARTED)
-            run = story.tell(source or "", settings, out=out, data_dir=data_dir, strict=strict, clock=clock, talk=talk)
+            where: dict[str, Any] = {"data_dir": data_dir, "corrections": corrections, "strict": strict}
+            run = story.tell(source or "", settings, out=out, clock=clock, talk=talk, **where)
     from linnaeus.run import scores_document
 
     part = "test" if run.has_scores("test") else "val" if run.has_scores("val") else None

@@ -11,6 +11,11 @@ from linnaeus.data.pixels import Pixels
 from linnaeus.records import Preprocessing, Split
 
 EVALUATE_AT_ONCE = 250
+BANK_PICTURES = 800
+"""Training pictures whose features tell what is strange."""
+OUTLIERS_OF_A_KIND = 32
+"""Pictures of no class that are made of each kind, once from validation and once from test pictures."""
+OUTLIERS = 12 * OUTLIERS_OF_A_KIND
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,12 @@ class Material:
         """Yield pictures as evaluation sees them, some at a time: uint8 [n, S, S, C]."""
         for first in range(0, len(rows), EVALUATE_AT_ONCE):
             yield self.pixels.block(rows[first : first + EVALUATE_AT_ONCE], self.preprocessing.size_px)
+
+    @property
+    def judged(self) -> int:
+        """Number of pictures that will be looked at once more after the training, to judge it."""
+        rest = int((self.split.parts != "train").sum())
+        return rest + (min(BANK_PICTURES, len(self.split.parts) - rest) + OUTLIERS if rest else 0)
 
     def counts(self) -> np.ndarray:
         """Count the training pictures of each class, [K]."""

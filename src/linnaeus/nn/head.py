@@ -85,6 +85,31 @@ def headless(network: nn.Module) -> Iterator[None]:
         setattr(parent, name.rpartition(".")[2], head)
 
 
+class Both(nn.Module):
+    """A network that gives its features and its logits side by side, [N, D + K], inside the block of `both`."""
+
+    def __init__(self, network: nn.Module, head: nn.Linear) -> None:
+        super().__init__()
+        self.network, self.head = network, head
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute [N, D + K]."""
+        seen = self.network(x)
+        return torch.cat([seen, self.head(seen)], 1)
+
+
+@contextmanager
+def both(network: nn.Module) -> Iterator[Both]:
+    """Let the network give what its head reads beside what the head says, in one pass.
+
+    Raises:
+        ModelError: The network has no single linear head; `features` tells whether it is applied once, and last.
+    """
+    head = linear_head(network)
+    with headless(network):
+        yield Both(network, head)
+
+
 @torch.no_grad()
 def set_head(network: Any, weight: Tensor, bias: Tensor) -> None:
     """Put a solved head into the network, so that its logits are features @ weight.T + bias.

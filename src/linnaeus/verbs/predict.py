@@ -5,18 +5,37 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
 
-from linnaeus.classifier import Classifier
+from linnaeus.classifier import UNKNOWN, Classifier
 from linnaeus.data.decode import middle, prepare, read_bytes
-from linnaeus.errors import PictureError
-from linnaeus.metrics import apply_temperature
+from linnaeus.errors import CheckFailed, ModelError, PictureError
+from linnaeus.metrics.unknown import Seen
 from linnaeus.records import Place, Preprocessing
 
 AT_ONCE = 128
+UNSURE = "unsure"
+"""What is said where an answer would break the promised share of errors."""
+MAX_ERROR = 0.05
+COVERAGE = 0.9
+
+
+@dataclass(frozen=True)
+class Demand:
+    """How careful the answers should be.
+
+    Attributes:
+        unknown: Say "unknown" of pictures that look like none of the classes.
+        max_error: Say "unsure" so often that at most this share of the other answers is wrong; None answers always.
+        coverage: Probability with which the set of classes holds the true one.
+    """
+
+    unknown: bool = True
+    max_error: float | None = None
+    coverage: float = COVERAGE
 
 
 @dataclass(frozen=True)
@@ -28,40 +47,81 @@ class Answers:
         probabilities: float64 [N, K]; NaN in the rows of pictures that cannot be read.
         errors: "" or why the picture cannot be read, [N].
         classes: K names.
+        strange: How strange each picture is, [N]; None of a model that cannot tell.
+        unknown: Whether it counts as of no known class, bool [N].
+        accepted: Whether an answer keeps the promised share of errors, bool [N]; None where nothing can be promised.
+        sets: Classes among which the true one is, bool [N, K]; None of a model that cannot tell.
+        demand: How careful the answers should be.
     """
 
     paths: tuple[str, ...]
     probabilities: np.ndarray
     errors: tuple[str, ...]
     classes: tuple[str, ...]
+    strange: np.ndarray | None = None
+    unknown: np.ndarray | None = None
+    accepted: np.ndarray | None = None
+    sets: np.ndarray | None = None
+    demand: Demand = Demand()
 
     def columns(self) -> dict[str, list[object]]:
-        """Lay the answers out as a table: path, predicted, confidence, p:CLASS for each class, error."""
-        readable = [not error for error in self.errors]
+        """Lay the answers out as a table.
+
+        path, answer (a class, "unknown", "unsure", or "" of a picture that cannot be read), predicted (always a class),
+        confidence; of a model that can tell also unknown_score, unknown, accepted and set (classes joined by "|");
+        p:CLASS for each class; error.
+        """
+        N, readable = len(self.paths), [not error for error in self.errors]
         best = np.where(readable, np.nan_to_num(self.probabilities).argmax(1), -1)
-        table: dict[str, list[object]] = {
-            "path": list(self.paths),
-            "predicted": [self.classes[k] if k >= 0 else "" for k in best],
-            "confidence": [float(row[k]) if k >= 0 else None for row, k in zip(self.probabilities, best, strict=True)],
-        }
+        table: dict[str, list[object]] = {"path": list(self.paths)}
+        table["answer"] = [self._answer(row, int(best[row])) for row in range(N)]
+        table["predicted"] = [self.classes[k] if k >= 0 else "" for k in best]
+        table["confidence"] = [float(self.probabilities[row, k]) if k >= 0 else None for row, k in enumerate(best)]
+        if self.strange is not None and self.unknown is not None:
+            table["unknown_score"] = [float(self.strange[row]) if readable[row] else None for row in range(N)]
+            table["unknown"] = [bool(self.unknown[row]) if readable[row] else None for row in range(N)]
+        if self.sets is not None:
+            known = [bool(readable[row]) and self.accepted is not None for row in range(N)]
+            table["accepted"] = [bool(self.accepted[row]) if known[row] else None for row in range(N)]  # type: ignore[index]
+            table["set"] = [self._set(row) if readable[row] else "" for row in range(N)]
         for k, name in enumerate(self.classes):
             values = self.probabilities[:, k]
             table[f"p:{name}"] = [float(p) if fine else None for p, fine in zip(values, readable, strict=True)]
         table["error"] = list(self.errors)
         return table
 
+    def _answer(self, row: int, best: int) -> str:
+        if best < 0:
+            return ""
+        if self.demand.unknown and self.unknown is not None and self.unknown[row]:
+            return UNKNOWN
+        unsure = self.demand.max_error is not None and self.accepted is not None and not self.accepted[row]
+        return UNSURE if unsure else self.classes[best]
 
-def predict(classifier: Classifier, paths: Iterable[str], *, workers: int = 4) -> Iterator[Answers]:
+    def _set(self, row: int) -> str:
+        assert self.sets is not None
+        return "|".join(name for name, inside in zip(self.classes, self.sets[row], strict=True) if inside)
+
+
+def predict(
+    classifier: Classifier, paths: Iterable[str], demand: Demand = Demand(), *, workers: int = 4
+) -> Iterator[Answers]:
     """Classify files in bounded memory, while the next ones are being decoded.
 
     Args:
         classifier: What answers.
         paths: Files; any number, taken as they come.
+        demand: How careful the answers should be.
         workers: Decoding threads.
 
     Yields:
         Answers for up to AT_ONCE inputs; all inputs appear once, in order.
+
+    Raises:
+        ModelError: The model cannot tell what is demanded.
+        CheckFailed: The promised share of errors cannot be kept.
     """
+    rules = _Rules.of(classifier, demand)
     waiting_paths = iter(paths)
     with ThreadPoolExecutor(workers, "predict") as pool:
         waiting: deque[tuple[list[str], list[Future[np.ndarray | PictureError]]]] = deque()
@@ -71,7 +131,7 @@ def predict(classifier: Classifier, paths: Iterable[str], *, workers: int = 4) -
             if not waiting:
                 return
             names, futures = waiting.popleft()
-            yield _answer(classifier, names, [future.result() for future in futures])
+            yield _answer(classifier, rules, names, [future.result() for future in futures])
 
 
 def _read(path: str, preprocessing: Preprocessing) -> np.ndarray | PictureError:
@@ -81,11 +141,61 @@ def _read(path: str, preprocessing: Preprocessing) -> np.ndarray | PictureError:
         return error
 
 
-def _answer(classifier: Classifier, paths: list[str], read: list[np.ndarray | PictureError]) -> Answers:
-    probabilities = np.full((len(paths), len(classifier.classes)), np.nan)
+@dataclass(frozen=True)
+class _Rules:
+    """The demand, turned into thresholds once."""
+
+    demand: Demand
+    least_confidence: float | None
+
+    @classmethod
+    def of(cls, classifier: Classifier, demand: Demand) -> _Rules:
+        if classifier.judgement is None:
+            if demand.max_error is not None:
+                raise ModelError(
+                    "the model cannot promise a share of errors.",
+                    got="a model with too few validation pictures",
+                    fix="train with more pictures, or leave --max-error out.",
+                )
+            return cls(demand, None)
+        promise = classifier.judgement.promise(MAX_ERROR if demand.max_error is None else demand.max_error)
+        if demand.max_error is not None and not promise.possible:
+            raise CheckFailed(
+                f"at most {100 * demand.max_error:g} % errors should be promised.", got=promise.why, fix="ask for less."
+            )
+        return cls(demand, promise.threshold)
+
+
+def _answer(classifier: Classifier, rules: _Rules, paths: list[str], read: list[np.ndarray | PictureError]) -> Answers:
+    N, K = len(paths), len(classifier.classes)
     rows = [row for row, one in enumerate(read) if isinstance(one, np.ndarray)]
-    if rows:
-        logits = classifier.logits([np.stack([read[row] for row in rows])])  # type: ignore[misc]
-        probabilities[rows] = apply_temperature(logits, classifier.temperature)
     errors = tuple(str(one) if isinstance(one, PictureError) else "" for one in read)
-    return Answers(tuple(paths), probabilities, errors, classifier.classes)
+    pictures = [np.stack([read[row] for row in rows])] if rows else []  # type: ignore[misc]
+    seen = classifier.embed(pictures) if classifier.judgement else Seen(classifier.logits(pictures))
+    probabilities = classifier.calibration.probabilities(seen.logits)
+    answers = Answers(tuple(paths), _spread(probabilities, rows, N, np.nan), errors, classifier.classes)
+    judgement = classifier.judgement
+    if judgement is None:
+        return replace(answers, demand=rules.demand)
+    strange, unknown = judgement.strange(seen.logits, seen.features) if judgement.detector else (None, None)
+    accepted = None
+    if rules.least_confidence is not None:
+        # Held pictures' probabilities are kept in single precision, so these are rounded alike.
+        sure = probabilities.max(axis=1).astype(np.float32).astype(np.float64) >= rules.least_confidence if rows else np.zeros(0, bool)
+        accepted = _spread(sure, rows, N, False)
+    sets = judgement.sets(probabilities, rules.demand.coverage) if rows else np.zeros((0, K), bool)
+    return replace(
+        answers,
+        strange=None if strange is None else _spread(strange, rows, N, np.nan),
+        unknown=None if unknown is None else _spread(unknown, rows, N, False),
+        accepted=accepted,
+        sets=_spread(sets, rows, N, False),
+        demand=rules.demand,
+    )
+
+
+def _spread(values: np.ndarray, rows: list[int], N: int, empty: float | bool) -> np.ndarray:
+    """Put values where their rows are among N."""
+    found = np.full((N, *values.shape[1:]), empty, dtype=values.dtype)
+    found[rows] = values
+    return found

@@ -1,35 +1,97 @@
-"""Write a run's report: pictures, and one self-contained page that begins with the answer."""
+"""Write a report: one self-contained page that begins with the answer, the same as Markdown, and JSON for machines."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from linnaeus.verbs.report.evidence import Evidence
-from linnaeus.verbs.report.page import page
-from linnaeus.verbs.report.pictures import write_pictures
-from linnaeus.verbs.report.thumbnails import Shown, examples, mistakes
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
 
+    from linnaeus.records import Predictions, Scores
     from linnaeus.run import Run
+    from linnaeus.verbs.report.evidence import Evidence
+    from linnaeus.verbs.report.language import Words
+    from linnaeus.verbs.report.thumbnails import Shown
 
-__all__ = ["report"]
+__all__ = ["report", "report_predictions"]
+
+MOST_BYTES = 4_900_000
+"""A page that can be sent by mail: under 5 MB."""
+ROOMS = (2_400_000, 1_200_000, 400_000, 0)
+"""Bytes for pictures; the next one is tried where names and tables take more of the page than they usually do."""
 
 
-def report(run: Run) -> Path:
-    """Write pictures/*.png and report.html from what the run's folder holds, and return the page's path.
+def report(run: Run, language: str = "en") -> Path:
+    """Write pictures/*.png, report.html, report.md and report.json from a run's folder, and return the page's path.
 
-    A part that the run lacks (no epochs, no test pictures, no scores yet) is left out of the page with a word on why.
+    A part that the run lacks (no epochs, no test pictures, no scores yet) is left out with a word on why; a section
+    that a later verb fills says which command does it.
+
+    Args:
+        run: With a plan and a split at least.
+        language: "en" or "zh".
 
     Raises:
         RunError: The folder holds no plan or no split: the run did not get far enough to tell anything.
+        SettingsError: The language is not one of them.
     """
-    from linnaeus.run import write_text
+    from linnaeus.verbs.report.evidence import Evidence
+    from linnaeus.verbs.report.language import speak
+    from linnaeus.verbs.report.pictures import write_pictures
+    from linnaeus.verbs.report.thumbnails import examples, mistakes
 
+    words = speak(language)
     evidence = Evidence.gather(run)
-    sample: list[Shown] = examples(evidence)
-    wrong: list[Shown] = mistakes(evidence)
-    write_pictures(evidence, sample, wrong)
-    write_text(run.report_path, page(evidence, sample, wrong))
-    return run.report_path
+    sample, wrong = examples(evidence), mistakes(evidence)
+    write_pictures(evidence, sample, wrong, words)
+    return _write(evidence, words, sample, wrong, run.report_path)
+
+
+def report_predictions(
+    predictions: Predictions,
+    scores: Scores,
+    results: Mapping[str, dict[str, Any]],
+    out: Path,
+    name: str,
+    language: str = "en",
+) -> Path:
+    """Write a report of predictions alone, of whatever model: no plan, no split, no pictures.
+
+    Args:
+        predictions: Some of them with a known label.
+        scores: Of these predictions.
+        results: Verb -> what it found: "calibration", "abstention", "ranking", "slices".
+        out: The page; OUT.md and OUT.json are written beside it.
+        name: What to call it.
+        language: "en" or "zh".
+
+    Raises:
+        SettingsError: The language is not one of them.
+    """
+    from linnaeus.verbs.report.evidence import Evidence
+    from linnaeus.verbs.report.language import speak
+
+    return _write(Evidence.outside(predictions, scores, results, name), speak(language), [], [], Path(out))
+
+
+def _write(evidence: Evidence, words: Words, sample: list[Shown], wrong: list[Shown], out: Path) -> Path:
+    import json
+
+    from linnaeus.run import write_text
+    from linnaeus.verbs.report.machine import machine
+    from linnaeus.verbs.report.markdown import markdown
+    from linnaeus.verbs.report.page import page
+    from linnaeus.verbs.report.sections import story
+    from linnaeus.verbs.report.thumbnails import Budget
+
+    for room in ROOMS:
+        sections = story(evidence, words, sample, wrong, Budget(room))
+        text = page(evidence, sections, words)
+        if len(text.encode()) <= MOST_BYTES:
+            break
+    document = machine(evidence, words)
+    write_text(out.with_suffix(".md"), markdown(evidence, sections, words))
+    write_text(out.with_suffix(".json"), json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(out, text)
+    return out

@@ -1,8 +1,9 @@
-"""Gather from a run's folder all that a report tells of, with gaps where the run has none."""
+"""Gather all that a report tells of, from a run's folder or from predictions alone, with gaps where there is nothing."""
 
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +13,11 @@ from typing import Any
 import numpy as np
 
 from linnaeus.metrics import ReliabilityBin, reliability, score
-from linnaeus.records import PARTS, Finding, Place, Predictions, Preprocessing, Scores
+from linnaeus.records import PARTS, Estimate, Finding, Place, Predictions, Preprocessing, Scores
 from linnaeus.run import Run
+
+RESULTS = ("calibration", "abstention", "ranking", "slices", "explain", "stress", "audit", "export")
+"""What later verbs leave in results/VERB.json and a report draws."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Evidence:
     """What a report rests on.
 
     Attributes:
-        run: Where it came from.
+        run: Where it came from; None for outside predictions.
         name: Short name of the data.
         classes: Every class name, in order.
         plan: Keys used, decisions, facts.
@@ -48,9 +52,10 @@ class Evidence:
         accounted: "found", "used", and one entry per reason.
         summary: How the run ended; empty while it goes on.
         model: What only Linnaeus knows of the model: temperature, preprocessing ...
+        results: Verb -> what it found, for those of `RESULTS` that there are.
     """
 
-    run: Run
+    run: Run | None
     name: str
     classes: tuple[str, ...]
     plan: Mapping[str, Any]
@@ -67,6 +72,7 @@ class Evidence:
     accounted: Mapping[str, int]
     summary: Mapping[str, Any]
     model: Mapping[str, Any]
+    results: Mapping[str, Mapping[str, Any]]
 
     @classmethod
     def gather(cls, run: Run) -> Evidence:
@@ -99,7 +105,39 @@ class Evidence:
             accounted=run.accounted(),
             summary=summary,
             model=_model(run),
+            results={verb: run.result(verb) for verb in RESULTS if run.has_result(verb)},
         )
+
+    @classmethod
+    def outside(
+        cls, predictions: Predictions, scores: Scores, results: Mapping[str, Mapping[str, Any]], name: str
+    ) -> Evidence:
+        """Take predictions of any model: no plan, no split, no pictures."""
+        return cls(
+            run=None,
+            name=name,
+            classes=predictions.classes,
+            plan={},
+            provenance={},
+            epochs=(),
+            stages={},
+            part="outside",
+            predictions=predictions,
+            scores=scores,
+            bins=reliability(predictions),
+            counts={},
+            places={},
+            findings=(),
+            accounted={},
+            summary={},
+            model={},
+            results={verb: found for verb, found in results.items() if found},
+        )
+
+    @property
+    def folder(self) -> str:
+        """The run as one types it in a command."""
+        return shlex.quote(str(self.run.folder)) if self.run else "RUN"
 
     @property
     def preprocessing(self) -> Preprocessing | None:
@@ -119,7 +157,7 @@ class Evidence:
     def commonest(self) -> tuple[str, float]:
         """Tell which class a guesser would always name, and its share of the judged pictures."""
         assert self.scores is not None
-        trained = np.array([self.counts[name]["train"] for name in self.classes])
+        trained = np.array([self.counts.get(name, {}).get("train", 0) for name in self.classes])
         support = self.scores.confusion.sum(axis=1)
         k = int((trained if trained.any() else support).argmax())
         return self.classes[k], float(support[k] / support.sum())
@@ -132,6 +170,12 @@ class Evidence:
         order = np.argsort(-counts, axis=None, kind="stable")[:most]
         pairs = [divmod(int(cell), len(self.classes)) for cell in order if counts.flat[cell]]
         return [Confusion(self.classes[t], self.classes[p], int(counts[t, p]), int(support[t])) for t, p in pairs]
+
+
+def estimate(stored: Mapping[str, Any]) -> Estimate:
+    """Read an estimate as JSON has it."""
+    value, low, high = (float(stored[key]) for key in ("value", "low", "high"))
+    return Estimate(value, low, high, int(stored["n"]), str(stored["method"]))
 
 
 def _judged(run: Run) -> tuple[str, Predictions | None, Scores | None]:

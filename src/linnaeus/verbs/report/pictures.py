@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from linnaeus.verbs.report.evidence import Evidence
-from linnaeus.verbs.report.svg import shorten
+from linnaeus.verbs.report.language import LANGUAGES, Words
+from linnaeus.verbs.report.prose import shorten
 from linnaeus.verbs.report.thumbnails import Shown
 
 if TYPE_CHECKING:
@@ -21,23 +22,31 @@ INK, SOFT, LINE, LEAF, GOOD, BAD = "#1f2421", "#5d655f", "#e3e0d8", "#2e6b4a", "
 NUMBERED = 20
 NAMED = 40
 WORST_PAIRS = 12
+MOST_WRONG = 25
 COLUMNS = 5
-FONTS = ("DejaVu Sans", "Noto Sans CJK SC", "PingFang SC", "Microsoft YaHei", "Noto Sans Arabic", "Noto Sans", "Arial")
+HAN_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "PingFang SC", "Microsoft YaHei", "WenQuanYi Micro Hei", "SimHei")
+FONTS = ("DejaVu Sans", *HAN_FONTS, "Noto Sans Arabic", "Noto Sans", "Arial")
 
 
-def write_pictures(evidence: Evidence, sample: Sequence[Shown], wrong: Sequence[Shown]) -> None:
-    """Write pictures/NAME.png for everything that the run has numbers for."""
+def write_pictures(evidence: Evidence, sample: Sequence[Shown], wrong: Sequence[Shown], words: Words) -> None:
+    """Write pictures/NAME.png for everything that the run has numbers for.
+
+    Without a font of Han characters on this machine they are in English, since boxes can be read by nobody.
+    """
+    assert evidence.run is not None
+    words = words if words.code != "zh" or _has_han() else LANGUAGES["en"]
+    part = words.part_pictures.get(evidence.part, "picture")
     drawings: dict[str, Callable[[], Figure]] = {}
     if _curves(evidence):
-        drawings["learning_curves"] = lambda: learning_curves(evidence)
+        drawings["learning_curves"] = lambda: learning_curves(evidence, words)
     if evidence.scores is not None:
-        drawings["confusion"] = lambda: confusion(evidence)
-        drawings["reliability"] = lambda: reliability(evidence)
+        drawings["confusion"] = lambda: confusion(evidence, words)
+        drawings["reliability"] = lambda: reliability(evidence, words)
         drawings["examples"] = lambda: grid(
-            sample, f"{len(sample)} pictures of the {evidence.part} part, chosen by hash"
+            sample, words.pictures_by_hash.format(pictures=words.counted(len(sample), part)), words
         )
     if wrong:
-        drawings["mistakes"] = lambda: grid(wrong, "Wrong answers of which the model was most sure")
+        drawings["mistakes"] = lambda: grid(wrong[:MOST_WRONG], words.sure_and_wrong, words)
     with _style():
         for name, draw in drawings.items():
             draw().savefig(
@@ -45,7 +54,7 @@ def write_pictures(evidence: Evidence, sample: Sequence[Shown], wrong: Sequence[
             )
 
 
-def learning_curves(evidence: Evidence) -> Figure:
+def learning_curves(evidence: Evidence, words: Words) -> Figure:
     """Draw loss and accuracy of train and val by epoch."""
     curves = _curves(evidence)
     figure = _figure(4.8 * len(curves), 3.4)
@@ -60,10 +69,10 @@ def learning_curves(evidence: Evidence) -> Figure:
                 linewidth=1.4 if side == "train" else 2,
                 marker="o" if len(xs) <= 30 else "",
                 markersize=3,
-                label=side,
+                label=words.sides[side],
             )
-        axes.set_title(what.capitalize(), loc="left", fontweight="bold")
-        axes.set_xlabel("epoch")
+        axes.set_title(words.curves[what], loc="left", fontweight="bold")
+        axes.set_xlabel(words.epoch)
         if what == "accuracy":
             axes.yaxis.set_major_formatter("{x:.0%}")
         axes.legend(frameon=False)
@@ -71,7 +80,7 @@ def learning_curves(evidence: Evidence) -> Figure:
     return figure
 
 
-def confusion(evidence: Evidence) -> Figure:
+def confusion(evidence: Evidence, words: Words) -> Figure:
     """Draw the confusion matrix, coloured by the share of each true class; with counts up to 20 classes."""
     assert evidence.scores is not None
     counts, K = evidence.scores.confusion, len(evidence.classes)
@@ -96,30 +105,36 @@ def confusion(evidence: Evidence) -> Figure:
         axes.set_xticks(range(K), names, rotation=45, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(K), names)
     axes.tick_params(length=0)
-    axes.set_xlabel("the model said")
-    axes.set_ylabel("it was")
+    axes.set_xlabel(words.pair_columns[1])
+    axes.set_ylabel(words.pair_columns[0])
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.03, ticks=np.array([0, 0.1, 0.25, 0.5, 0.75, 1]) ** 0.5)
-    bar.ax.set_yticklabels(["0 %", "10 %", "25 %", "50 %", "75 %", "100 %"])
+    bar.ax.set_yticklabels([words.percent(share, 0) for share in (0, 0.1, 0.25, 0.5, 0.75, 1)])
     bar.ax.set_ylim(0, 1)
     bar.outline.set_visible(False)
     axes.set_title(
-        f"{int(counts.trace()):,} of {int(counts.sum()):,} right ({evidence.part})", loc="left", fontweight="bold"
+        words.matrix_counts.format(
+            right=words.whole(int(counts.trace())), all=words.whole(int(counts.sum())), part=words.parts[evidence.part]
+        ),
+        loc="left",
+        fontweight="bold",
     )
     if K > NAMED:
-        axes.text(0, -0.09, _worst_pairs(evidence), transform=axes.transAxes, va="top", linespacing=1.5)
+        axes.text(0, -0.09, _worst_pairs(evidence, words), transform=axes.transAxes, va="top", linespacing=1.5)
     return figure
 
 
-def _worst_pairs(evidence: Evidence) -> str:
-    pairs = evidence.confusions(WORST_PAIRS)
+def _worst_pairs(evidence: Evidence, words: Words) -> str:
     lines = [
-        f"{shorten(one.true, 30)} taken for {shorten(one.called, 30)}: {one.count} of {one.support}" for one in pairs
+        words.pair_of.format(
+            true=shorten(one.true, 30), called=shorten(one.called, 30), count=one.count, support=one.support
+        )
+        for one in evidence.confusions(WORST_PAIRS)
     ]
-    return "\n".join(["Most frequent mistakes", *lines])
+    return "\n".join([words.frequent_mistakes, *lines])
 
 
-def reliability(evidence: Evidence) -> Figure:
+def reliability(evidence: Evidence, words: Words) -> Figure:
     """Draw accuracy against confidence, each bin with its interval."""
     assert evidence.scores is not None
     figure = _figure(4.6, 4.4)
@@ -129,15 +144,17 @@ def reliability(evidence: Evidence) -> Figure:
     shares = [one.accuracy for one in evidence.bins]
     spread = [[one.value - one.low for one in shares], [one.high - one.value for one in shares]]
     axes.errorbar(said, [one.value for one in shares], yerr=spread, fmt="o", color=LEAF, elinewidth=1.6, markersize=5.5)
-    axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="what the model said (confidence)", ylabel="how often it was right")
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel=words.reliability_axes[0], ylabel=words.reliability_axes[1])
     axes.xaxis.set_major_formatter("{x:.0%}")
     axes.yaxis.set_major_formatter("{x:.0%}")
-    axes.set_title(f"Calibration error {evidence.scores.overall['ece'].percent()}", loc="left", fontweight="bold")
+    axes.set_title(
+        f"{words.score('ece')[0]} {words.with_interval(evidence.scores.overall['ece'])}", loc="left", fontweight="bold"
+    )
     _calm(axes)
     return figure
 
 
-def grid(shown: Sequence[Shown], title: str) -> Figure:
+def grid(shown: Sequence[Shown], title: str, words: Words) -> Figure:
     """Draw pictures with the model's answer in green where it is right, and in red with the truth where not."""
     rows = -(-len(shown) // COLUMNS)
     figure = _figure(1.75 * COLUMNS, 2.18 * rows + 0.4)
@@ -147,16 +164,16 @@ def grid(shown: Sequence[Shown], title: str) -> Figure:
     axes.axis("off")
     axes.set_title(title, loc="left", fontweight="bold")
     for place, one in enumerate(shown):
-        _draw(axes, one, place % COLUMNS, 1.25 * (place // COLUMNS))
+        _draw(axes, one, place % COLUMNS, 1.25 * (place // COLUMNS), words)
     axes.set(xlim=(0, COLUMNS - 0.06), ylim=(1.25 * rows - 0.03, -0.02))
     return figure
 
 
-def _draw(axes: Axes, one: Shown, x: float, y: float) -> None:
+def _draw(axes: Axes, one: Shown, x: float, y: float, words: Words) -> None:
     extent = (x, x + 0.94, y + 0.94, y)
     if one.pixels is None:
         axes.imshow(np.full((1, 1), 0.9), cmap="gray", vmin=0, vmax=1, extent=extent)
-        axes.text(x + 0.47, y + 0.47, one.trouble, ha="center", va="center", fontsize=8, color=SOFT)
+        axes.text(x + 0.47, y + 0.47, words.kind(one.trouble), ha="center", va="center", fontsize=8, color=SOFT)
     else:
         axes.imshow(
             one.pixels,
@@ -166,10 +183,10 @@ def _draw(axes: Axes, one: Shown, x: float, y: float) -> None:
             extent=extent,
             interpolation="nearest" if one.tiny else "antialiased",
         )
-    answer = f"{'✓' if one.right else '✗'} {shorten(one.called, 15)} {one.confidence:.0%}"
+    answer = f"{'✓' if one.right else '✗'} {shorten(one.called, 15)} {words.percent(one.confidence, 0)}"
     axes.text(x, y + 0.97, answer, va="top", fontsize=8.5, fontweight="bold", color=GOOD if one.right else BAD)
     if not one.right:
-        axes.text(x, y + 1.08, f"is {shorten(one.true, 17)}", va="top", fontsize=8.5, color=INK)
+        axes.text(x, y + 1.08, words.it_is.format(name=shorten(one.true, 15)), va="top", fontsize=8.5, color=INK)
 
 
 def _curves(evidence: Evidence) -> dict[str, dict[str, tuple[list[float], list[float]]]]:
@@ -198,6 +215,12 @@ def _calm(axes: Axes) -> None:
     axes.grid(color=LINE, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(length=0)
+
+
+def _has_han() -> bool:
+    from matplotlib import font_manager
+
+    return not {*HAN_FONTS}.isdisjoint(font_manager.get_font_names())
 
 
 @contextmanager

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -15,8 +17,11 @@ from linnaeus.records import Place, Preprocessing
 from linnaeus.verbs.report.evidence import Evidence
 
 EXAMPLES = 25
-MISTAKES = 25
+MISTAKES = 60
+SUREST = 25
+OF_A_PAIR = 3
 SIDE_PX = 144
+MAP_PX = 160
 TINY_PX = 72
 
 
@@ -31,6 +36,7 @@ class Shown:
         confidence: In that answer, 0..1.
         pixels: uint8 [H, W] or [H, W, 3]; None if it can no longer be read.
         trouble: Why not.
+        pair: Numbers of both classes.
     """
 
     id: str
@@ -39,6 +45,7 @@ class Shown:
     confidence: float
     pixels: np.ndarray | None
     trouble: str = ""
+    pair: tuple[int, int] = (-1, -1)
 
     @property
     def right(self) -> bool:
@@ -71,13 +78,65 @@ def examples(evidence: Evidence) -> list[Shown]:
 
 
 def mistakes(evidence: Evidence) -> list[Shown]:
-    """Choose the wrong answers of which the model was most sure."""
+    """Choose the wrong answers of which the model was most sure, and some of each frequent pair; the surest first."""
     if evidence.predictions is None:
         return []
     judged = evidence.predictions
     wrong = np.flatnonzero((judged.labels >= 0) & (judged.predicted != judged.labels))
     confidence = judged.probabilities[wrong].max(axis=1) if len(wrong) else np.zeros(0)
-    return _show(evidence, [int(row) for row in wrong[np.argsort(-confidence, kind="stable")][:MISTAKES]])
+    surest = [int(row) for row in wrong[np.argsort(-confidence, kind="stable")]]
+    pairs = Counter((judged.labels[row], judged.predicted[row]) for row in surest)
+    taken, chosen = Counter[tuple[int, int]](), surest[:SUREST]
+    for row in sorted(surest[SUREST:], key=lambda row: -pairs[judged.labels[row], judged.predicted[row]]):
+        pair = (judged.labels[row], judged.predicted[row])
+        if len(chosen) < MISTAKES and taken[pair] < OF_A_PAIR:
+            chosen.append(row)
+            taken[pair] += 1
+    return _show(evidence, sorted(chosen, key=surest.index))
+
+
+def within(shown: Iterable[Shown], budget: Budget) -> tuple[Shown, ...]:
+    """Keep the pictures that there is room for; of the others stays a place with the reason."""
+    return tuple(
+        one if one.pixels is None or budget.spend(one.data_uri()) else replace(one, pixels=None, trouble="no room")
+        for one in shown
+    )
+
+
+@dataclass
+class Budget:
+    """Bytes that the pictures of a page may take: a page stays small enough to be sent by mail."""
+
+    left: int
+
+    def spend(self, uri: str) -> bool:
+        """Take the room for one picture, if there is enough."""
+        if len(uri) > self.left:
+            return False
+        self.left -= len(uri)
+        return True
+
+
+def small_uri(path: Path) -> str:
+    """Encode a stored picture, made smaller; "" if it can no longer be read."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            small = picture.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return ""
+    small.thumbnail((MAP_PX, MAP_PX))
+    file = io.BytesIO()
+    small.save(file, "jpeg", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def thumbnail_uri(evidence: Evidence, id: str) -> str:
+    """Encode one of the run's pictures by its id; "" if it cannot be read."""
+    pixels, _ = _read(evidence.places.get(id), evidence.preprocessing)
+    return Shown(id, "", "", 0.0, pixels).data_uri() if pixels is not None else ""
 
 
 def _show(evidence: Evidence, rows: Iterable[int]) -> list[Shown]:
@@ -95,6 +154,7 @@ def _show(evidence: Evidence, rows: Iterable[int]) -> list[Shown]:
                 confidence=float(judged.probabilities[row, predicted[row]]),
                 pixels=pixels,
                 trouble=trouble,
+                pair=(int(judged.labels[row]), int(predicted[row])),
             )
         )
     return shown

@@ -1,0 +1,76 @@
+"""Decide what the user left open: look at some pictures, plan, and keep to the budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from linnaeus.config import Recipe
+from linnaeus.data.decode import glance, read_bytes
+from linnaeus.errors import PictureError
+from linnaeus.learn.engine import Machine
+from linnaeus.records import Dataset, Decision
+from linnaeus.run import Run
+from linnaeus.story.pictures import open_pictures, where_of
+from linnaeus.talk import Clock, Talk
+from linnaeus.verbs.plan import Facts, afford, plan
+
+LOOK_AT = 200
+"""Pictures whose header is read before anything is decided."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What was decided for some data, and from what."""
+
+    used: Recipe
+    decisions: list[Decision]
+    facts: dict[str, Any]
+
+    @classmethod
+    def for_data(cls, dataset: Dataset, recipe: Recipe, clock: Clock | None = None) -> Planned:
+        """Look at the data and decide what the recipe leaves open."""
+        facts = look(dataset, recipe)
+        used, decisions = plan(recipe, facts, Machine.here())
+        used, more = afford(used, recipe, facts, (clock or Clock(recipe.budget_s)).left())
+        return cls(used, decisions + more, {"name": dataset.name, **vars(facts)})
+
+    def store(self, run: Run) -> Recipe:
+        """Write the plan into the run."""
+        run.write_plan(self.used, self.decisions, self.facts)
+        return self.used
+
+
+def foresee(
+    source: str, recipe: Recipe, *, data_dir: Path | None = None, talk: Talk | None = None
+) -> tuple[Recipe, list[Decision]]:
+    """Decide what `tell` would decide, and stop there."""
+    planned = Planned.for_data(open_pictures(where_of(source, data_dir=data_dir), talk or Talk()), recipe)
+    return planned.used, planned.decisions
+
+
+def look(dataset: Dataset, recipe: Recipe) -> Facts:
+    """Read the headers of some pictures, spread evenly, and count what matters for the plan."""
+    rows = np.unique(np.linspace(0, len(dataset) - 1, LOOK_AT).astype(int))
+    sides, colourful = [], False
+    for row in rows:
+        place = dataset.examples[row].place
+        try:
+            seen = glance(read_bytes(place), place.layout)
+        except PictureError:
+            continue
+        sides.append(min(seen.width, seen.height))
+        colourful = colourful or seen.mode not in ("L", "1", "I", "I;16", "F")
+    given = [example.split for example in dataset.examples]
+    open_rows = given.count("") + given.count("train")
+    share = 1 - ("val" not in given) * recipe.split.val - ("test" not in given) * recipe.split.test
+    return Facts(
+        pictures=len(dataset),
+        train=round(open_rows * share),
+        classes=len(dataset.classes),
+        side_px=int(np.median(sides)) if sides else 224,
+        grey=bool(sides) and not colourful,
+    )

@@ -1,0 +1,73 @@
+"""Let a person look over what is doubtful about a source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from linnaeus.config import Recipe
+from linnaeus.data.corrections import default_path
+from linnaeus.errors import RunError
+from linnaeus.run import Run
+from linnaeus.story.inspected import inspect_pictures
+from linnaeus.story.pictures import where_of
+from linnaeus.talk import Talk
+from linnaeus.verbs.review import cases_of, disagreements, notes_of, review
+
+
+def look_over(
+    run_or_source: str,
+    *,
+    out: Path | None = None,
+    port: int = 0,
+    open_browser: bool = True,
+    data_dir: Path | None = None,
+    talk: Talk | None = None,
+) -> dict[str, Any]:
+    """Audit a source, show what was found in the browser, and keep every decision; ends with Ctrl-C.
+
+    Args:
+        run_or_source: A run, whose source and predictions are taken, or what `open_source` takes.
+        out: File for the decisions; by default the one beside the source.
+        port: 0 for any that is free.
+        open_browser: Open the page.
+        data_dir: Where the data of a built-in name are.
+        talk: Where words and progress go.
+
+    Returns:
+        {"corrections": path, "kinds": [{"kind", "total", "decided", "set"}]}.
+    """
+    talk, run = talk or Talk(), _run(run_or_source)
+    where = run.source() if run else where_of(run_or_source, data_dir=data_dir)
+    found = inspect_pictures(where | {"corrections": "none"}, run.recipe() if run else Recipe(), talk)
+    findings, table = list(found.findings), found.table
+    if run is not None:
+        parts = [run.predictions(part) for part in ("val", "test") if run.has_predictions(part)]
+        more, doubted = disagreements(parts)
+        findings, table = [*findings, *more], _joined(table, doubted)
+    everything = found.looked.everything
+    cases = cases_of(findings, everything, hashes=found.looked.hashes, table=table)
+    return review(
+        cases,
+        everything,
+        out or default_path(where["source"]),
+        port=port,
+        open_browser=open_browser,
+        notes=notes_of(findings, everything),
+        talk=talk,
+    )
+
+
+def _run(folder: str) -> Run | None:
+    try:
+        return Run.open(folder)
+    except RunError:
+        return None
+
+
+def _joined(first: Mapping[str, Sequence[Any]], second: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+    """Put two tables with a column id below each other; what one of them lacks is empty there."""
+    names = dict.fromkeys([*first, *second])
+    sizes = len(first.get("id", ())), len(second.get("id", ()))
+    return {name: [*first.get(name, [None] * sizes[0]), *second.get(name, [None] * sizes[1])] for name in names}

@@ -1,0 +1,124 @@
+"""What a classifier learns after its training: calibrated probabilities, and when to say "I don't know"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from linnaeus.classifier import Classifier
+from linnaeus.data.cache import Scan
+from linnaeus.learn.material import BANK_PICTURES, OUTLIERS_OF_A_KIND
+from linnaeus.metrics.abstention import Judgement, divide
+from linnaeus.metrics.calibration import Calibration, fit_calibration
+from linnaeus.metrics.unknown import Choice, Detector, Seen, choose_detector, fit_detectors
+from linnaeus.records import Dataset, Predictions, Split
+from linnaeus.talk import Talk
+from linnaeus.verbs.evaluate.judge import seen_of
+from linnaeus.verbs.evaluate.outliers import outliers
+
+ENOUGH = 40
+"""With fewer labelled validation pictures all of them calibrate, and nothing is promised."""
+
+NOT_STRANGE = 0.97
+"""Share of the pictures of known classes that is not called strange. A few hundred held pictures cannot tell a higher
+one well, and its threshold lets most strange pictures pass."""
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A classifier that knows its limits, and what chose its detector of strange pictures."""
+
+    classifier: Classifier
+    detectors: tuple[Detector, ...] = ()
+    choice: Choice | None = None
+
+
+def calibrate(
+    classifier: Classifier,
+    seen: Seen,
+    dataset: Dataset,
+    scan: Scan,
+    split: Split,
+    *,
+    fit: bool,
+    candidates: int,
+    seed: int,
+    talk: Talk,
+) -> Calibrated:
+    """Fit probabilities on one half of the validation pictures, and rules for abstaining on the other half.
+
+    Args:
+        classifier: As it was trained.
+        seen: Of the validation pictures, in their order in the split.
+        dataset: All pictures.
+        scan: Of them.
+        split: Of them.
+        fit: Calibrate; else probabilities stay as they are, and all validation pictures are held.
+        candidates: Number of networks that the validation pictures chose among.
+        seed: Of the halves.
+        talk: Where progress goes.
+    """
+    val = split.rows("val")
+    labels = dataset.labels[val]
+    groups = [dataset.examples[row].group for row in val]
+    everything = np.flatnonzero(labels >= 0)
+    enough = len(everything) >= ENOUGH
+    none = everything[:0]
+    first, held = divide(labels, groups=groups if any(groups) else None, seed=seed) if enough else (everything, none)
+    if not fit:
+        first, held = none, everything if enough else none
+    calibration = fit_calibration(seen.logits[first], labels[first]) if len(first) else Calibration()
+    classifier = replace(classifier, calibration=calibration)
+    if not len(held):
+        return Calibrated(classifier)
+    detectors, choice = _detector(classifier, _take(seen, held), dataset, scan, split, seed, talk)
+    predictions = Predictions(
+        calibration.probabilities(seen.logits[held]), labels[held], tuple(map(str, held)), classifier.classes
+    )
+    judgement = Judgement.make(predictions, candidates=candidates, choice=choice, seed=seed)
+    return Calibrated(replace(classifier, judgement=judgement), detectors, choice)
+
+
+def strangers(classifier: Classifier, scan: Scan, rows: np.ndarray, seed: int, talk: Talk) -> Mapping[str, Seen]:
+    """Make pictures of no class out of some rows, and look at them."""
+    rows = np.random.default_rng(seed).permutation(rows)[:OUTLIERS_OF_A_KIND]
+    pictures = scan.pixels.block(np.sort(rows), classifier.preprocessing.size_px)
+    made = outliers(pictures, classifier.classes, seed=seed)
+    sizes = np.cumsum([0, *(len(one) for one in made.values())])
+
+    def blocks() -> Iterator[np.ndarray]:
+        for done, strange in zip(sizes, made.values(), strict=False):
+            talk.progress("strange pictures", int(done), int(sizes[-1]))
+            yield np.ascontiguousarray(strange)
+        talk.progress("strange pictures", int(sizes[-1]), int(sizes[-1]))
+
+    seen = classifier.embed(blocks())
+    return {
+        name: _take(seen, np.arange(begin, end)) for name, begin, end in zip(made, sizes[:-1], sizes[1:], strict=True)
+    }
+
+
+def _detector(
+    classifier: Classifier, held: Seen, dataset: Dataset, scan: Scan, split: Split, seed: int, talk: Talk
+) -> tuple[tuple[Detector, ...], Choice]:
+    train, labels = split.rows("train"), dataset.labels
+    bank = _evenly(train[labels[train] >= 0], labels, BANK_PICTURES, seed)
+    # Of equals the first is taken: features tell strange pictures that the logits do not.
+    detectors = tuple(reversed(fit_detectors(seen_of(classifier, scan, bank, talk), labels[bank], seed=seed)))
+    made = strangers(classifier, scan, split.rows("val"), seed, talk)
+    return detectors, choose_detector(detectors, held, made, share=NOT_STRANGE)
+
+
+def _evenly(rows: np.ndarray, labels: np.ndarray, most: int, seed: int) -> np.ndarray:
+    """Choose rows at random, as many of each class as there are and as fit; ascending."""
+    shuffled = np.random.default_rng(seed).permutation(rows)
+    order = np.argsort(labels[shuffled], kind="stable")
+    _, starts, counts = np.unique(labels[shuffled][order], return_index=True, return_counts=True)
+    turn = np.arange(len(rows)) - np.repeat(starts, counts)
+    return np.sort(shuffled[order][np.argsort(turn, kind="stable")[:most]])
+
+
+def _take(seen: Seen, rows: np.ndarray) -> Seen:
+    return Seen(seen.logits[rows], None if seen.features is None else seen.features[rows])
