@@ -15,6 +15,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
+FLOWERS = SHARED / "flowers"
 
 
 @dataclass(frozen=True)
@@ -59,3 +60,10 @@ def cifar10(folder: Path) -> Path:
     """Unpack CIFAR-10 into its binary layout."""
     subprocess.run([sys.executable, str(SHARED / "unpack_cifar10.py"), str(folder)], check=True)
     return folder / "cifar-10-batches-bin"
+
+
+def train_run(source: Path, out: Path, *options: str) -> Path:
+    """Run the command and keep its run."""
+    command = [sys.executable, "-m", "linnaeus", "train", str(source), "--out", str(out), *options]
+    subprocess.run(command, check=True, capture_output=True)
+    return out

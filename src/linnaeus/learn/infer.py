@@ -56,7 +56,7 @@ def infer_tensors(network: nn.Module, pieces: Iterable[Tensor], engine: Engine) 
     if engine.device.type != "cpu":
         yield from map(answer, pieces)
         return
-    with _one_thread_each(engine.cores) as pool:
+    with one_thread_each(engine.cores) as pool:
         waiting: deque[Future[Tensor]] = deque()
         for piece in pieces:
             waiting.append(pool.submit(answer, piece))
@@ -74,7 +74,7 @@ def _pieces(blocks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
 
 
 @contextmanager
-def _one_thread_each(workers: int) -> Iterator[ThreadPoolExecutor]:
+def one_thread_each(workers: int) -> Iterator[ThreadPoolExecutor]:
     """Make a pool whose threads compute alone; what torch's other threads use is as before at the end."""
     before = torch.get_num_threads()
     pool = ThreadPoolExecutor(workers, "infer", initializer=torch.set_num_threads, initargs=(1,))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from linnaeus.verbs.evaluate.judge import Judged, evaluate, judge, raw, seen_of
 from linnaeus.verbs.evaluate.learn import Calibrated, calibrate, strangers
+from linnaeus.verbs.evaluate.outliers import outliers
 from linnaeus.verbs.evaluate.results import results_of
 
-__all__ = ["Calibrated", "Judged", "calibrate", "evaluate", "judge", "raw", "results_of", "seen_of", "strangers"]
+__all__ = ["Calibrated", "Judged", "calibrate", "evaluate", "judge", "outliers", "raw", "results_of", "seen_of", "strangers"]
