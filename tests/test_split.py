@@ -231,6 +231,56 @@ def test_copies_across_given_parts_are_a_leak():
     assert "0 (train), 1 (test)" in leak.evidence
 
 
+def test_near_duplicates_across_given_parts_are_a_leak():
+    rows = [("x", "a", "train"), ("y", "a", "test"), *many(9, split="train"), *many(9, split="val")]
+    dataset, hashes = table(rows)
+    clusters = [min(hashes[:2])] * 2 + hashes[2:]
+    (leak,) = of_kind(split(dataset, hashes, DEFAULT, clusters=clusters), "leak")
+    assert leak.ids == ("0", "1")
+    assert "near-duplicate" in leak.evidence
+
+
+def test_equal_bytes_across_given_parts_are_told_once():
+    dataset, hashes = table([("same", "a", "train"), ("same", "a", "test"), *many(5, split="val")])
+    assert len(of_kind(split(dataset, hashes, DEFAULT, clusters=hashes), "leak")) == 1
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 8)), min_size=1, max_size=50))
+def test_near_duplicates_stay_together(rows):
+    contents = dict(rows)
+    dataset, hashes = table([(content,) for content in contents])
+    smallest = {}
+    for one, number in zip(hashes, contents.values(), strict=True):
+        smallest[number] = min(one, smallest.get(number, one))
+    clusters = [smallest[number] for number in contents.values()]
+    parts = split(dataset, hashes, DEFAULT, clusters=clusters).parts
+    sides = {}
+    for number, part in zip(contents.values(), parts, strict=True):
+        sides.setdefault(number, set()).add(part)
+    assert all(len(side) == 1 for side in sides.values())
+
+
+def test_pictures_without_near_duplicates_are_split_as_ever():
+    dataset, hashes = table(many(300))
+    with_clusters, blank = (split(dataset, hashes, DEFAULT, clusters=keys).parts for keys in (hashes, [""] * 300))
+    assert (with_clusters == split(dataset, hashes, DEFAULT).parts).all()
+    assert (blank == with_clusters).all()
+
+
+def test_a_near_duplicate_in_a_group_takes_its_whole_cluster_along():
+    rows = [("x", "a", "", "p"), ("y",), *many(20, group="p")]
+    dataset, hashes = table(rows)
+    parts = split(dataset, hashes, DEFAULT, clusters=[min(hashes[:2])] * 2 + hashes[2:]).parts
+    assert len(set(parts)) == 1
+
+
+def test_a_copy_without_a_part_follows_its_given_near_duplicate():
+    rows = [("x", "a", "test"), ("y",), *many(50, split="train"), *many(10, split="val")]
+    dataset, hashes = table(rows)
+    result = split(dataset, hashes, DEFAULT, clusters=[min(hashes[:2])] * 2 + hashes[2:])
+    assert result.parts[1] == "test"
+
+
 def test_groups_across_given_parts_are_a_leak():
     rows = many(3, split="train", group="camera") + many(3, split="test", group="camera") + many(3, split="val")
     (leak,) = of_kind(split(*table(rows), DEFAULT), "leak")

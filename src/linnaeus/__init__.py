@@ -74,6 +74,7 @@ def train(
         out: Folder of the run, new or empty; by default a new one under runs/.
         data_dir: Folder that holds the data of a built-in name.
         strict: Stop if any file must be set aside.
+        corrections: Decisions made in a review: a file, or "none"; by default the file beside the source.
         talk: Where words and progress go; nowhere by default.
 
     Returns:

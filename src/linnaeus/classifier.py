@@ -62,7 +62,7 @@ class Classifier:
     architecture: str
     classes: tuple[str, ...]
     preprocessing: Preprocessing
-    calibration: Calibration = Calibration()
+    calibration: Calibration = field(default_factory=Calibration)
     judgement: Judgement | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)

@@ -6,12 +6,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import chain
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from linnaeus.learn.engine import Engine
+from linnaeus.nn.fold import folded
 from linnaeus.nn.input import FromBytes
 from linnaeus.records import Preprocessing
 
@@ -35,9 +37,15 @@ def infer(
         engine: The machine and precision.
     """
     from_bytes = FromBytes(preprocessing.mean, preprocessing.std).to(engine.device)
-    whole = nn.Sequential(from_bytes, engine.place(network)).eval()
+    placed = engine.place(network).eval()
     pieces = _pieces(blocks, PIXELS_AT_ONCE[engine.precision] // preprocessing.size_px**2)
-    yield from infer_tensors(whole, (torch.from_numpy(np.ascontiguousarray(piece)) for piece in pieces), engine)
+    first = next(pieces, None)
+    if first is None:
+        return
+    example = from_bytes(torch.from_numpy(first[:2]).to(engine.device))
+    whole = nn.Sequential(from_bytes, folded(placed, example)).eval()
+    tensors = (torch.from_numpy(np.ascontiguousarray(piece)) for piece in chain([first], pieces))
+    yield from infer_tensors(whole, tensors, engine)
 
 
 def infer_tensors(network: nn.Module, pieces: Iterable[Tensor], engine: Engine) -> Iterator[Tensor]:

@@ -11,7 +11,7 @@ from linnaeus.data.pixels import Pixels
 from linnaeus.records import Preprocessing, Split
 
 EVALUATE_AT_ONCE = 250
-BANK_PICTURES = 800
+BANK_PICTURES = 600
 """Training pictures whose features tell what is strange."""
 OUTLIERS_OF_A_KIND = 32
 """Pictures of no class that are made of each kind, once from validation and once from test pictures."""

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from linnaeus.config import Recipe
-from linnaeus.data.folders import default_cache_dir
 from linnaeus.records import Finding
 from linnaeus.story.pictures import Looked, look_at_all, open_pictures, where_of
 from linnaeus.story.planned import Planned
 from linnaeus.talk import Talk
-from linnaeus.verbs.audit import find_copies, leaks
 from linnaeus.verbs.plan import preprocessing
+from linnaeus.verbs.split import split
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,6 @@ def inspect_pictures(where: Mapping[str, Any], recipe: Recipe, talk: Talk) -> In
     dataset = open_pictures(where, talk)
     used = Planned.for_data(dataset, recipe).used
     how = preprocessing(used)
-    looked = look_at_all(dataset, where, how, used.data.cache_gb, talk)
-    copies = find_copies(looked.dataset, looked.scan, how, cache_dir=default_cache_dir() / "pixels")
-    findings = [*looked.dataset.findings, *copies.findings, *leaks(looked.dataset, copies)]
-    return Inspected(looked, findings, {"id": []})
+    looked = look_at_all(dataset, where, how, used.data.cache_gb, talk, copies=True)
+    parts = split(looked.dataset, looked.scan.hashes, used.split, clusters=looked.clusters)
+    return Inspected(looked, [*looked.dataset.findings, *parts.findings], {"id": []})

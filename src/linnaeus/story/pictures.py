@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,10 @@ from linnaeus.data.sources import open_source
 from linnaeus.records import Dataset, Finding, Preprocessing
 from linnaeus.run import Run
 from linnaeus.talk import Talk
-from linnaeus.verbs.audit import account, audit
+from linnaeus.verbs.audit import account, audit, find_copies
+
+TOLD = 3
+"""Warnings of one kind that are said while training; the report has all of them."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,7 @@ class Looked:
         dataset: What can be used, with what was found in `findings`.
         scan: Of just that.
         accounted: "found", "used", and one entry per reason.
+        clusters: Key of each picture of `dataset` that all its near-duplicates have too; () where nobody looked.
         everything: As listed by the source, before corrections and before anything was set aside.
         hashes: Content of each picture of `everything`.
     """
@@ -32,6 +38,7 @@ class Looked:
     dataset: Dataset
     scan: Scan
     accounted: Mapping[str, int]
+    clusters: Sequence[str]
     everything: Dataset
     hashes: tuple[str, ...]
 
@@ -65,26 +72,50 @@ def open_pictures(where: Mapping[str, Any], talk: Talk) -> Dataset:
     return dataset
 
 
-def look_at_all(dataset: Dataset, where: Mapping[str, Any], how: Preprocessing, cache_gb: float, talk: Talk) -> Looked:
-    """Scan every picture, apply what a person decided about it, and audit the rest."""
+def look_at_all(
+    dataset: Dataset,
+    where: Mapping[str, Any],
+    how: Preprocessing,
+    cache_gb: float,
+    talk: Talk,
+    *,
+    copies: bool = False,
+) -> Looked:
+    """Scan every picture, apply what a person decided about it, and audit the rest.
+
+    Args:
+        dataset: As listed by its source.
+        where: How it was opened.
+        how: How pictures are stored.
+        cache_gb: Most that they may take on the disk.
+        talk: Where words and progress go.
+        copies: Look for near-duplicates, too.
+    """
+    cache_dir = default_cache_dir() / "pixels"
     with talk.stage("audit"):
         found = scan(
             dataset,
             how,
-            cache_dir=default_cache_dir() / "pixels",
+            cache_dir=cache_dir,
             cache_gb=cache_gb,
-            progress=lambda done, total: talk.progress("reading pictures", done, total),
+            progress=partial(talk.progress, "reading pictures"),
         )
         decided = corrections.find(where["source"], where.get("corrections"))
         mended, said = corrections.apply(dataset, found.hashes, decided)
         rest = found.take(_rows(dataset, mended))
-        findings = corrections.silence(audit(mended, rest), mended, rest.hashes, decided)
+        alike = None
+        if copies:
+            progress = partial(talk.progress, "looking for copies")
+            alike = find_copies(mended, rest, how, cache_dir=cache_dir, progress=progress)
+        findings = corrections.silence(audit(mended, rest, alike), mended, rest.hashes, decided)
     kept = mended.without(findings)
+    rows = _rows(mended, kept)
     if said:
         changed = sum(len(one.ids) for one in said if one.kind != "correction not applied")
         talk.say(f"{changed:,} pictures changed by the review in {decided.path}")
     accounted = account(dataset, [*said, *findings])
-    return Looked(kept, rest.take(_rows(mended, kept)), accounted, dataset, found.hashes)
+    clusters = alike.keys_of(rows) if alike else ()
+    return Looked(kept, rest.take(rows), accounted, clusters, dataset, found.hashes)
 
 
 def aside(accounted: Mapping[str, int]) -> str:
@@ -103,9 +134,15 @@ def say_aside(accounted: Mapping[str, int], talk: Talk, listed: Path | None = No
 def tell_findings(findings: tuple[Finding, ...], accounted: Mapping[str, int], run: Run, talk: Talk) -> None:
     """Say what was set aside, and every warning."""
     say_aside(accounted, talk, run.set_aside_path)
+    told: Counter[str] = Counter()
     for one in findings:
         if one.severity == "warning":
-            talk.say(f"warning: {one.kind}: {one.evidence}")
+            told[one.kind] += 1
+            if told[one.kind] <= TOLD:
+                talk.say(f"warning: {one.kind}: {one.evidence}")
+    for kind, count in told.items():
+        if count > TOLD:
+            talk.say(f"warning: {kind}: {count - TOLD:,} more; linnaeus review {run.folder} shows them")
 
 
 def _rows(whole: Dataset, part: Dataset) -> list[int]:

@@ -20,13 +20,13 @@ from linnaeus.metrics.unknown import measure_unknown
 from linnaeus.provenance import about, fingerprint, provenance, summary, write_tensorboard
 from linnaeus.records import Dataset, Scores, Split
 from linnaeus.run import Run
+from linnaeus.story.divided import divide, grouped
 from linnaeus.story.pictures import aside, look_at_all, open_pictures, tell_findings, where_of
 from linnaeus.story.planned import Planned
 from linnaeus.talk import Clock, Talk
 from linnaeus.verbs.evaluate import Calibrated, Judged, calibrate, judge, raw, results_of, seen_of, strangers
 from linnaeus.verbs.plan import preprocessing
 from linnaeus.verbs.report import report
-from linnaeus.verbs.split import split
 from linnaeus.verbs.train import Material, train
 
 
@@ -117,17 +117,19 @@ def resume(folder: str | Path, *, clock: Clock | None = None, talk: Talk | None 
 
 def prepare(dataset: Dataset, used: Recipe, *, strict: bool, talk: Talk, run: Run) -> Prepared:
     """Look at every picture, set aside what cannot be used, and split."""
-    looked = look_at_all(dataset, run.source(), preprocessing(used), used.data.cache_gb, talk)
-    kept, found, accounted = looked.dataset, looked.scan, looked.accounted
+    listed = grouped(dataset, used.split, talk)
+    looked = look_at_all(listed, run.source(), preprocessing(used), used.data.cache_gb, talk, copies=True)
+    divided = divide(looked.dataset, looked.scan, looked.accounted, used.split, clusters=looked.clusters, talk=talk)
+    kept, found, parts, accounted = divided.dataset, divided.scan, divided.split, divided.accounted
     _check_same_data(run, kept, found.hashes)
-    parts = split(kept, found.hashes, used.split)
-    everything = (*kept.findings, *parts.findings)
+    everything = (*kept.findings, *divided.findings, *parts.findings)
     run.write_findings(everything, accounted)
     tell_findings(everything, accounted, run, talk)
-    if strict and accounted["found"] > accounted["used"]:
+    # What is set aside for the sake of what is held out is not the files' fault.
+    if strict and looked.accounted["found"] > looked.accounted["used"]:
         raise CheckFailed(
             "--strict: no file should have to be set aside.",
-            got=aside(accounted),
+            got=aside(looked.accounted),
             fix=f"mend or remove the files listed in {run.set_aside_path}.",
         )
     _check_learnable(kept, parts)

@@ -181,7 +181,8 @@ def _answer(classifier: Classifier, rules: _Rules, paths: list[str], read: list[
     accepted = None
     if rules.least_confidence is not None:
         # Held pictures' probabilities are kept in single precision, so these are rounded alike.
-        sure = probabilities.max(axis=1).astype(np.float32).astype(np.float64) >= rules.least_confidence if rows else np.zeros(0, bool)
+        confidence = probabilities.max(axis=1, initial=0).astype(np.float32).astype(np.float64)
+        sure = confidence >= rules.least_confidence
         accepted = _spread(sure, rows, N, False)
     sets = judgement.sets(probabilities, rules.demand.coverage) if rows else np.zeros((0, K), bool)
     return replace(

@@ -5,13 +5,13 @@ kind of rule under which adding pictures moves none of the old ones: any rule th
 all, must look at the other pictures, and so changes its mind when they change. The price is that shares hold in
 expectation: a class of n pictures gets n x share, give or take about sqrt(n x share x (1 - share)).
 
-Two things can move a picture after all, and both are told: a class without any training picture keeps the one nearest
-to it (below), and a new picture that ties two groups together makes one of them.
+Three things can move a picture after all: a class without any training picture keeps the one nearest to it (below), and
+is told so; a new picture that ties two groups together makes one of them; and a new near-duplicate that brings a smaller
+content hash into a cluster, or ties two clusters together, takes them along.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,16 +19,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from linnaeus.config import SplitSettings
+from linnaeus.data.ties import even_number, unite
 from linnaeus.errors import SettingsError
 from linnaeus.records import PARTS, Dataset, Finding, Split
 
 SHOWN = 3
 
 
-def split(dataset: Dataset, hashes: Sequence[str], settings: SplitSettings) -> Split:
+def split(dataset: Dataset, hashes: Sequence[str], settings: SplitSettings, *, clusters: Sequence[str] = ()) -> Split:
     """Deal the pictures into train, val and test.
 
-    Byte-identical pictures and pictures of one group stay together. What the source says is kept, and checked for
+    Byte-identical pictures, near-duplicates and pictures of one group stay together. What the source says is kept, and checked for
     leaks; parts that it does not name are cut out of what it gives for training. Where it names training pictures,
     those without a part are dealt by hash like any others; where it names none, they are the training pictures.
 
@@ -39,6 +40,8 @@ def split(dataset: Dataset, hashes: Sequence[str], settings: SplitSettings) -> S
         dataset: What to split; pictures set aside should be out of it.
         hashes: Content hash of each example.
         settings: Shares and salt.
+        clusters: Key of each example that all its near-duplicates have too, the smallest content hash among them; ""
+            for none. Without clusters only bytes and groups count.
 
     Raises:
         SettingsError: The shares leave nothing for training.
@@ -50,9 +53,11 @@ def split(dataset: Dataset, hashes: Sequence[str], settings: SplitSettings) -> S
             fix="choose shares whose sum is below 1.",
         )
     assert len(hashes) == len(dataset), "one hash per example"
-    deal = _deal(dataset, hashes, settings)
+    assert len(clusters) in (0, len(dataset)), "one cluster key per example, or none at all"
+    clusters = clusters or [""] * len(dataset)
+    deal = _deal(dataset, hashes, clusters, settings)
     moved = list(_rescue(dataset, deal))
-    findings = (*moved, *_leaks(dataset, hashes, deal.parts), *_missing(dataset, deal))
+    findings = (*moved, *_leaks(dataset, hashes, clusters, deal.parts), *_missing(dataset, deal))
     return Split(np.array(deal.parts, dtype="<U5"), np.array(deal.why, dtype=np.str_), tuple(findings))
 
 
@@ -75,10 +80,10 @@ class _Deal:
     why: list[str]
 
 
-def _deal(dataset: Dataset, hashes: Sequence[str], settings: SplitSettings) -> _Deal:
+def _deal(dataset: Dataset, hashes: Sequence[str], copies: Sequence[str], settings: SplitSettings) -> _Deal:
     keys = [digest or example.id for digest, example in zip(hashes, dataset.examples, strict=True)]
-    clusters = _clusters([example.group for example in dataset.examples], keys)
-    number_of = {cluster: _number(settings.salt, cluster) for cluster in set(clusters)}
+    clusters = unite([example.group for example in dataset.examples], keys, copies)
+    number_of = {cluster: even_number(settings.salt, cluster) for cluster in set(clusters)}
     given = [example.split for example in dataset.examples]
     named = set(given) - {""}
     cut = {"test": 0.0 if "test" in named else settings.test, "val": 0.0 if "val" in named else settings.val}
@@ -103,12 +108,6 @@ def _deal(dataset: Dataset, hashes: Sequence[str], settings: SplitSettings) -> _
     return deal
 
 
-def _number(salt: str, cluster: str) -> float:
-    """Turn a key into an even number in 0..1: the first 8 bytes of SHA-256."""
-    digest = hashlib.sha256(f"{salt}\0{cluster}".encode("utf-8", "surrogateescape")).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
-
-
 def _by_number(number: float, shares: dict[str, float]) -> str:
     if number < shares["test"]:
         return "test"
@@ -125,27 +124,6 @@ def _anchors(clusters: Sequence[str], given: Sequence[str]) -> dict[str, str]:
         if part and PARTS.index(part) >= PARTS.index(anchors.get(cluster, "train")):
             anchors[cluster] = part
     return anchors
-
-
-def _clusters(groups: Sequence[str], hashes: Sequence[str]) -> list[str]:
-    """Name what must stay together: the smallest of the groups that copies tie together, else the content.
-
-    Groups go before contents, so that a group keeps its name, and its side, when pictures are added to it.
-    """
-    root: dict[str, str] = {}
-
-    def find(key: str) -> str:
-        while root.setdefault(key, key) != key:
-            root[key] = root[root[key]]
-            key = root[key]
-        return key
-
-    nodes = [f"group:{group}" if group else f"hash:{digest}" for group, digest in zip(groups, hashes, strict=True)]
-    for node, digest in zip(nodes, hashes, strict=True):
-        # "group:" sorts before "hash:", so the smaller root is a group where there is one.
-        low, high = sorted((find(node), find(f"hash:{digest}")))
-        root[high] = low
-    return [find(node) for node in nodes]
 
 
 def _rescue(dataset: Dataset, deal: _Deal) -> Iterator[Finding]:
@@ -170,10 +148,17 @@ def _rescue(dataset: Dataset, deal: _Deal) -> Iterator[Finding]:
         )
 
 
-def _leaks(dataset: Dataset, hashes: Sequence[str], parts: Sequence[str]) -> Iterator[Finding]:
+def _leaks(dataset: Dataset, hashes: Sequence[str], clusters: Sequence[str], parts: Sequence[str]) -> Iterator[Finding]:
     groups = [example.group for example in dataset.examples]
-    for what, keys in (("byte-identical pictures", hashes), ("pictures of one group", groups)):
+    for what, keys in (
+        ("byte-identical pictures", hashes),
+        ("near-duplicate pictures", clusters),
+        ("pictures of one group", groups),
+    ):
         across = list(_across(keys, parts))
+        if what == "near-duplicate pictures":
+            # What leaks by its bytes alone has been told.
+            across = [(key, rows) for key, rows in across if len({hashes[row] for row in rows}) > 1]
         if across:
             rows = [row for _, members in across for row in members]
             _, first = across[0]

@@ -1,4 +1,4 @@
-"""audit: say of every file found whether it is used, or why not."""
+"""Say of every file found whether it is used, or why not."""
 
 from __future__ import annotations
 
@@ -9,25 +9,29 @@ from pathlib import PurePath
 from linnaeus.data.cache import Scan
 from linnaeus.data.verdict import EXTENSIONS
 from linnaeus.records import Dataset, Finding
+from linnaeus.verbs.audit.copies import Copies
 
 SHOWN = 3
 """Examples named in the evidence of a finding about many pictures; `ids` has all of them."""
 
 
-def audit(dataset: Dataset, scan: Scan) -> list[Finding]:
+def audit(dataset: Dataset, scan: Scan, copies: Copies | None = None) -> list[Finding]:
     """Judge every picture of a dataset by what the scan saw.
 
     Set aside are pictures that cannot be decoded, and byte-identical pictures with different labels, all of them:
-    which label is right is not for a program to choose. Copies within a class stay; `split` keeps them together.
+    which label is right is not for a program to choose. Copies within a class stay; `split` keeps them together. What
+    `find_copies` found is added: the same holds for the same pixels, while near-duplicates are never set aside.
 
     Args:
         dataset: As listed by its source.
         scan: Of the same examples, in the same order.
+        copies: What `find_copies` found among the same examples; None leaves altered copies out.
     """
     assert len(dataset) == len(scan), "one row of the scan per example"
     findings = [
         *_problems(dataset, scan),
         *_same_bytes(dataset, scan),
+        *(copies.findings if copies else ()),
         *_extensions(dataset, scan),
         *_turned(dataset, scan),
     ]
