@@ -61,6 +61,8 @@ def _values(annotation: Any) -> str:
         return ", ".join(f"`{_plain(value)}`" for value in inner)
     if origin in (types.UnionType, typing.Union):
         return ", ".join(_values(one) for one in inner if one is not type(None))
+    if origin is tuple and inner[-1] is Ellipsis:
+        return f"a list of {_values(inner[0])}s"
     if origin is tuple:
         return f"{len(inner)} {_values(inner[0])}s"
     if origin is dict:

@@ -102,3 +102,62 @@ def test_no_thread_is_left_when_the_reader_stops_early():
     next(made)
     made.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
+
+
+def unequal(counts, **changes):
+    """A feed whose class k has counts[k] pictures."""
+    labels = np.repeat(np.arange(len(counts)), counts)
+    return feed(rows=np.arange(len(labels)), labels=labels, **changes)
+
+
+def epoch_of(made, epoch):
+    return np.concatenate(made.order(epoch))
+
+
+@given(counts=st.lists(st.integers(1, 30), min_size=1, max_size=6), epoch=st.integers(0, 4))
+@settings(max_examples=60, deadline=None)
+def test_oversampling_shows_every_class_equally_often_in_epochs_as_long_as_before(counts, epoch):
+    made = unequal(counts, sampling="oversample")
+    shown = np.bincount(made.labels[epoch_of(made, epoch)], minlength=len(counts))
+    assert shown.sum() == sum(counts)
+    assert shown.max() - shown.min() <= 1
+    assert made.steps_per_epoch == unequal(counts).steps_per_epoch
+
+
+@given(counts=st.lists(st.integers(1, 30), min_size=1, max_size=6), epoch=st.integers(0, 4))
+@settings(max_examples=60, deadline=None)
+def test_undersampling_shows_as_many_of_each_class_as_the_rarest_has(counts, epoch):
+    made = unequal(counts, sampling="undersample", batch_size=4)
+    rows = epoch_of(made, epoch)
+    assert np.bincount(made.labels[rows], minlength=len(counts)).tolist() == [min(counts)] * len(counts)
+    assert len(made.order(epoch)) == made.steps_per_epoch
+
+
+@pytest.mark.parametrize("sampling", ["oversample", "undersample"])
+def test_pictures_of_a_class_take_turns_so_that_none_is_left_out(sampling):
+    made = unequal([20, 4], sampling=sampling)
+    shown = np.bincount(np.concatenate([epoch_of(made, epoch) for epoch in range(15)]), minlength=24)
+    assert shown[:20].max() - shown[:20].min() <= 1
+    assert shown[20:].max() - shown[20:].min() <= 1
+    assert shown.min() > 0
+
+
+@pytest.mark.parametrize("sampling", ["oversample", "undersample"])
+def test_sampled_batches_depend_on_seed_and_number_only(sampling):
+    made = unequal([20, 4, 9], sampling=sampling, batch_size=5)
+    later = list(made.batches(4, 9, threads=2))
+    for one, other in zip(later, list(made.batches(0, 9))[4:], strict=True):
+        assert np.array_equal(one.pictures, other.pictures)
+        assert np.array_equal(one.labels, other.labels)
+
+
+def test_a_repeated_picture_is_changed_anew_each_time():
+    made = unequal([11, 1], sampling="oversample", batch_size=12)
+    batch = next(made.batches(0, 1))
+    assert len({picture.tobytes() for picture in batch.pictures[batch.labels == 1]}) > 3
+
+
+def test_labels_without_pictures_in_training_do_not_matter():
+    labels = np.array([0, 0, 0, 5, 9, 9])
+    made = feed(rows=np.array([0, 1, 2, 4]), labels=labels, sampling="undersample")
+    assert sorted(labels[epoch_of(made, 0)]) == [0, 9]

@@ -26,7 +26,8 @@ def test_without_anything_all_is_default():
     ("name", "text", "value"),
     [
         ("optim.lr", "1e-2", 0.01),
-        ("train.class_weights", "true", True),
+        ("train.calibrate", "false", False),
+        ("train.balance", "smote", "smote"),
         ("augment.crop_area", "[0.1, 1]", (0.1, 1.0)),
         ("model.freeze", "3", 3),
         ("model.freeze", "backbone", "backbone"),

@@ -31,7 +31,7 @@ VERBS = (
     "models",
     "doctor",
 )
-BLOCK_S = 240
+BLOCK_S = 600
 """Only a block that hangs takes so long."""
 
 # One worker runs all of them: they share a folder, in which the README's commands have trained a classifier.

@@ -11,13 +11,15 @@ import pytest
 import torch
 from safetensors.torch import load
 
-from conftest import weight_bytes
+from conftest import weight_bytes, write_photos
 from linnaeus import story
 from linnaeus.config import load_recipe
 from linnaeus.errors import Interrupted, SettingsError
 from linnaeus.learn import fit
+from linnaeus.learn.balance import Settled
 from linnaeus.learn.fit import Fit
 from linnaeus.talk import Clock
+from linnaeus.verbs import train as verbs_train
 
 
 def weights(run):
@@ -91,7 +93,7 @@ def test_a_budget_too_small_to_look_at_the_pictures_is_refused_in_words(photos, 
 
 
 def test_rare_classes_may_weigh_more(train_quickly, own):
-    plain, weighted = train_quickly(**own), train_quickly(**own, **{"train.class_weights": True})
+    plain, weighted = train_quickly(**own), train_quickly(**own, **{"train.balance": "weights"})
     assert weight_bytes(plain) != weight_bytes(weighted)
 
 
@@ -115,6 +117,8 @@ WAYS = {
     "thawing": {"own": True, "model.unfreeze_every": 1, "optim.clip_norm": 1.0},
     "thawing in two pieces": SMALL | {"model.unfreeze_every": 1, "pieces": 2},
     "kept outputs of frozen stages": {"own": True, "model.freeze": 2, "train.views": 2, "train.precision": "bf16"},
+    "oversampled": {"own": True, "train.balance": "oversample"},
+    "undersampled kept outputs": {"own": True, "model.freeze": 2, "train.views": 2, "train.balance": "undersample"},
     "from a solved head": {
         "model.name": "keras-cifar10",
         "train.start": "head",
@@ -122,6 +126,20 @@ WAYS = {
         "model.layer_decay": 0.7,
     },
 }
+
+
+def stop_after(steps, monkeypatch):
+    """Press Ctrl-C after so many steps."""
+    note, count = Fit._note, 0
+
+    def stop(fit, step):
+        nonlocal count
+        count += 1
+        if count == steps:
+            os.kill(os.getpid(), signal.SIGINT)
+        note(fit, step)
+
+    monkeypatch.setattr(Fit, "_note", stop)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -134,22 +152,68 @@ def test_a_stop_in_the_middle_saves_and_resuming_gives_the_same_weights(
     settings = {"train.epochs": 3, "data.size_px": 16, "train.batch_size": 12} | (own if asked.pop("own", None) else {})
     recipe = load_recipe(None, settings | asked)
     straight = story.tell(str(photos), recipe, out=tmp_path / "straight")
-    note, count = Fit._note, 0
-
-    def stop_after_seven(fit, step):
-        nonlocal count
-        count += 1
-        if count == 7:
-            os.kill(os.getpid(), signal.SIGINT)
-        note(fit, step)
-
-    monkeypatch.setattr(Fit, "_note", stop_after_seven)
+    stop_after(7, monkeypatch)
     with pytest.raises(Interrupted, match="--resume"):
         story.tell(str(photos), recipe, out=tmp_path / "broken")
     story.resume(tmp_path / "broken")
     assert weight_bytes(tmp_path / "broken") == weight_bytes(straight)
     steps = [[event["step"] for event in epochs_of(folder)] for folder in (straight.folder, tmp_path / "broken")]
     assert steps[0] == steps[1]
+
+
+@pytest.fixture
+def uneven(tmp_path):
+    """Pictures of three classes, of which one has few."""
+    folder = write_photos(tmp_path / "uneven")
+    for path in sorted((folder / "red").iterdir())[4:]:
+        path.unlink()
+    return folder
+
+
+def test_what_auto_settled_is_told_and_kept_when_a_run_is_resumed(uneven, tmp_path, monkeypatch, no_report):
+    settle = verbs_train.settle_head
+
+    def settle_for_weights(*args):
+        return settle(*args)[0], Settled("weights", "it helps")
+
+    recipe = load_recipe(
+        None,
+        {"model.name": "keras-cifar10", "train.start": "head", "train.balance": "auto", "data.size_px": 16}
+        | {"train.epochs": 3, "train.batch_size": 8},
+    )
+    monkeypatch.setattr(verbs_train, "settle_head", settle_for_weights)
+    straight = story.tell(str(uneven), recipe, out=tmp_path / "straight")
+    with monkeypatch.context() as patch:
+        stop_after(7, patch)
+        with pytest.raises(Interrupted):
+            story.tell(str(uneven), recipe, out=tmp_path / "broken")
+    monkeypatch.setattr(verbs_train, "settle_head", None)
+    resumed = story.resume(tmp_path / "broken")
+    assert weight_bytes(resumed) == weight_bytes(straight)
+    for run in (straight, resumed):
+        assert ("train.balance", "weights", "it helps") in [tuple(one.values()) for one in run.summary()["decisions"]]
+
+
+@pytest.mark.parametrize("balance", ["none", "weights", "oversample", "undersample", "smote"])
+def test_every_way_trains_on_from_a_solved_head(uneven, train_quickly, balance):
+    asked = {"model.name": "keras-cifar10", "train.start": "head", "train.balance": balance, "data.size_px": 16}
+    run = train_quickly(uneven, **asked)
+    assert run.summary()["epochs"] == 2
+    assert run.plan()["used"]["train"]["balance"] == balance
+
+
+@pytest.mark.parametrize("loss", ["focal", "logit-adjusted"])
+def test_every_loss_gives_other_weights(uneven, train_quickly, own, loss):
+    plain, other = train_quickly(uneven, **own), train_quickly(uneven, **own, **{"train.loss": loss})
+    assert weight_bytes(plain) != weight_bytes(other)
+
+
+def test_a_balanced_set_is_trained_as_if_nobody_had_thought_of_balance(train_quickly, own):
+    settings = own | {"train.start": "head", "model.name": "keras-cifar10"}
+    default, none, auto = (
+        train_quickly(**settings, **({"train.balance": one} if one else {})) for one in (None, "none", "auto")
+    )
+    assert weight_bytes(default) == weight_bytes(none) == weight_bytes(auto)
 
 
 def unfinish(run):

@@ -56,3 +56,15 @@ def test_batches_are_a_function_of_their_number(feed):
 def test_outputs_are_kept_in_the_precision_of_the_engine(feed):
     assert make(feed)[1].outputs.dtype is torch.float32
     assert make(feed, precision="bf16")[1].outputs.dtype is torch.bfloat16
+
+
+@pytest.mark.parametrize("sampling", ["oversample", "undersample"])
+def test_sampling_deals_the_kept_outputs_as_it_deals_pictures(feed, sampling):
+    uneven = replace(feed, sampling=sampling, labels=np.array([0] * 12 + [1] * 8))
+    _, frozen = make(uneven)
+    number = 2 * uneven.steps_per_epoch
+    dealt = list(frozen.batches(0, number, torch.device("cpu")))
+    rows = np.concatenate([np.concatenate(uneven.order(epoch)) for epoch in range(2)])
+    assert torch.cat([batch.labels for batch in dealt]).tolist() == uneven.labels[rows].tolist()
+    (last,) = frozen.batches(number - 1, number, torch.device("cpu"))
+    assert torch.equal(last.pictures, dealt[-1].pictures)

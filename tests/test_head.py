@@ -5,6 +5,7 @@ from sklearn.linear_model import LogisticRegression
 
 from linnaeus.learn import head
 from linnaeus.learn.head import STRENGTHS, folds_of, solve_head
+from linnaeus.learn.objectives import Loss
 
 
 def clouds(n=240, classes=3, dimensions=6, spread=1.5, seed=0):
@@ -100,7 +101,7 @@ def test_class_weights_help_the_rare_class():
     features, labels = features[keep], labels[keep]
 
     def recall(weights):
-        found = solve_head(features, labels, 2, three_folds(len(labels)), weights)
+        found = solve_head(features, labels, 2, three_folds(len(labels)), Loss(class_weights=weights))
         right = (features @ found.weight.T + found.bias).argmax(1) == labels
         return right[labels == 1].float().mean()
 
@@ -122,3 +123,30 @@ def test_the_same_data_give_the_same_head(seed):
     features, labels = clouds(seed=seed)
     one, two = (solve_head(features, labels, 3, three_folds(len(labels))) for _ in range(2))
     assert torch.equal(one.weight, two.weight)
+
+
+def test_held_out_logits_come_from_heads_that_did_not_see_the_row():
+    features, labels = clouds()
+    found = solve_head(features, labels, 3, three_folds(len(labels)))
+    loss = torch.nn.functional.cross_entropy(found.held_out, labels).item()
+    assert loss == pytest.approx(found.scores[found.strength], rel=1e-5)
+    seen = torch.nn.functional.cross_entropy(features @ found.weight.T + found.bias, labels).item()
+    assert seen < loss
+
+
+def test_without_folds_nothing_is_held_out():
+    features, labels = clouds(30)
+    assert solve_head(features, labels, 3, np.zeros(30, dtype=np.int64)).held_out is None
+
+
+def test_resampling_sees_the_rows_of_the_other_folds_only_and_then_all():
+    features, labels = clouds(90)
+    sizes = []
+
+    def keep(some, named):
+        sizes.append(len(named))
+        return some, named
+
+    same, plain = (solve_head(features, labels, 3, three_folds(90), resample=one) for one in (keep, None))
+    assert sizes == [60, 60, 60, 90]
+    assert torch.equal(same.weight, plain.weight)

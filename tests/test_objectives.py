@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from linnaeus.learn.objectives import Batch, inverse_frequency, mix, supervised
+from linnaeus.learn.objectives import Batch, Loss, inverse_frequency, mix, prior_shift, supervised
 
 
 def batch(n=8, seed=(0, 1, 2)):
@@ -22,7 +22,7 @@ def network():
 def test_the_loss_is_torchs_with_smoothing_and_class_weights(smoothing, weighted):
     weights = torch.tensor([0.5, 1.0, 2.0, 4.0]) if weighted else None
     net, one = network(), batch()
-    outcome = supervised(label_smoothing=smoothing, class_weights=weights)(net, one)
+    outcome = supervised(Loss(smoothing, weights))(net, one)
     theirs = nn.CrossEntropyLoss(weight=weights, label_smoothing=smoothing)(net(one.pictures), one.labels)
     assert torch.equal(outcome.loss, theirs)
 
@@ -110,3 +110,54 @@ def test_inverse_frequency_gives_each_class_the_same_total():
 
 def test_equal_classes_weigh_one():
     assert inverse_frequency(np.array([7, 7, 7])).tolist() == [1, 1, 1]
+
+
+def two_sure_and_unsure():
+    return torch.tensor([[2.0, 0.0, -1.0], [0.1, 0.2, 0.0], [-1.0, 3.0, 0.5]]), torch.tensor([0, 2, 0])
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0, 5.0])
+def test_the_focal_loss_is_that_of_the_paper(gamma):
+    logits, labels = two_sure_and_unsure()
+    p = logits.softmax(1)[torch.arange(3), labels]
+    expected = (-((1 - p) ** gamma) * p.log()).mean()
+    torch.testing.assert_close(Loss(gamma=gamma).mean(logits, labels), expected)
+
+
+def test_the_focal_loss_weighs_classes_and_falls_to_cross_entropy_as_gamma_falls_to_0():
+    logits, labels = two_sure_and_unsure()
+    weights = torch.tensor([0.5, 1.0, 2.0])
+    near, plain = Loss(0.1, weights, gamma=1e-6), Loss(0.1, weights)
+    torch.testing.assert_close(near.mean(logits, labels), plain.mean(logits, labels), atol=1e-4, rtol=1e-4)
+
+
+def test_a_picture_that_is_surely_right_gives_the_focal_loss_a_finite_slope():
+    logits = torch.tensor([[200.0, -200.0]], requires_grad=True)
+    Loss(gamma=0.5).mean(logits, torch.tensor([0])).backward()
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_the_logit_adjusted_loss_judges_logits_plus_tau_times_the_log_shares():
+    logits, labels = two_sure_and_unsure()
+    shares = torch.tensor([0.6, 0.3, 0.1])
+    expected = functional.cross_entropy(logits + 0.5 * shares.log(), labels)
+    shift = prior_shift(np.array([60, 30, 10]), 0.5)
+    torch.testing.assert_close(Loss(shift=shift).mean(logits, labels), expected)
+
+
+def test_a_class_without_pictures_is_shifted_like_the_largest():
+    shift = prior_shift(np.array([60, 0, 40])).numpy()
+    assert np.isfinite(shift).all()
+    assert shift[1] == shift[0]
+
+
+def test_equal_classes_shift_all_logits_alike():
+    assert len(set(prior_shift(np.array([7, 7, 7])).tolist())) == 1
+
+
+@pytest.mark.parametrize(
+    "loss", [Loss(), Loss(0.1, torch.tensor([1.0, 2.0, 3.0])), Loss(gamma=2.0), Loss(shift=torch.arange(3.0))]
+)
+def test_the_total_is_the_mean_times_the_weight(loss):
+    logits, labels = two_sure_and_unsure()
+    torch.testing.assert_close(loss.total(logits, labels), loss.mean(logits, labels) * loss.weight(labels))

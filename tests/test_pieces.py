@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from linnaeus.learn.objectives import Batch, supervised
+from linnaeus.learn.objectives import Batch, Loss, supervised
 from linnaeus.learn.pieces import Pieces, piece_count
 
 
@@ -37,9 +37,11 @@ def shared():
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("gamma", [0, 2.0])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_pieces_have_the_gradient_and_the_loss_of_the_whole(shared, count, weighted):
-    objective = supervised(class_weights=torch.tensor([1.0, 5.0, 0.5, 2.0]) if weighted else None)
+def test_pieces_have_the_gradient_and_the_loss_of_the_whole(shared, count, weighted, gamma):
+    weights = torch.tensor([1.0, 5.0, 0.5, 2.0]) if weighted else None
+    objective = supervised(Loss(class_weights=weights, gamma=gamma))
     net, other = network(), network()
     outcome = shared(net, batch(), count, objective)
     whole = objective(other, batch())

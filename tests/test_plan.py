@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import pytest
 
 from linnaeus.config import Recipe, load_recipe, recipe_names
-from linnaeus.errors import ModelError
+from linnaeus.errors import ModelError, SettingsError
 from linnaeus.learn.engine import Machine
 from linnaeus.nn import zoo
 from linnaeus.verbs.plan import Facts, plan, preprocessing
@@ -150,3 +152,47 @@ def test_an_unknown_network_is_an_error_before_any_picture_is_read():
 def test_a_model_folder_of_timm_gets_a_whole_plan(trained):
     asked = load_recipe(None, {"model.name": f"local-dir:{trained.model_dir}"})
     assert open_settings(plan(asked, TINY, PLAIN)[0]) == []
+
+
+def balance_of(facts, **settings):
+    used, decisions = plan(
+        load_recipe(None, {f"train.{name}": value for name, value in settings.items()}), facts, PLAIN
+    )
+    return used.train.balance, next((one.reason for one in decisions if one.setting == "train.balance"), "")
+
+
+def test_classes_of_very_unequal_size_are_balanced_if_that_helps():
+    assert balance_of(replace(PHOTOS, smallest=20, largest=1000)) == (
+        "auto",
+        "the largest class has 50 times as many pictures as the smallest",
+    )
+
+
+@pytest.mark.parametrize(
+    "facts", [PHOTOS, replace(PHOTOS, smallest=290, largest=440), replace(CIFAR, smallest=4200, largest=4300)]
+)
+def test_classes_of_about_equal_size_are_left_as_they_are(facts):
+    balance, reason = balance_of(facts)
+    assert balance == "none"
+    assert "no class" in reason
+
+
+def test_a_balance_that_was_asked_for_stays_whatever_the_sizes():
+    assert balance_of(PHOTOS, balance="oversample") == ("oversample", "")
+    assert balance_of(replace(PHOTOS, smallest=2, largest=900), balance="none") == ("none", "")
+
+
+def test_the_logit_adjusted_loss_is_balance_enough():
+    unequal = replace(PHOTOS, smallest=2, largest=900)
+    assert balance_of(unequal, loss="logit-adjusted")[0] == "none"
+    assert balance_of(unequal, loss="logit-adjusted", balance="auto")[0] == "auto"
+    with pytest.raises(SettingsError, match="already") as caught:
+        balance_of(unequal, loss="logit-adjusted", balance="weights")
+    assert "weights" in caught.value.got
+
+
+def test_smote_without_a_solved_head_is_refused_and_says_what_to_take():
+    with pytest.raises(SettingsError, match="smote") as caught:
+        balance_of(CIFAR, balance="smote")
+    assert "oversample" in caught.value.fix
+    assert balance_of(PHOTOS, balance="smote")[0] == "smote"

@@ -436,7 +436,9 @@ def test_a_browser_is_opened_only_where_there_is_a_screen(cases, dataset, path, 
 
 
 SERVE = """
-import sys
+import signal, sys
+# A process that was started in the background of a shell has Ctrl-C turned off.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
 from linnaeus.data.sources import open_source
 from linnaeus.records import Finding

@@ -13,8 +13,8 @@ from conftest import CLASSES, HUES, write_photos, write_picture
 from linnaeus import story
 from linnaeus.config import load_recipe
 from linnaeus.errors import CheckFailed, Interrupted, LinnaeusError, RunError, SourceError
-from linnaeus.run import Run
 from linnaeus.provenance import fingerprint as fingerprint_of
+from linnaeus.run import Run
 from linnaeus.story import telling
 from linnaeus.story.pictures import open_pictures
 from linnaeus.talk import Talk

@@ -25,7 +25,7 @@ def test_the_same_seed_gives_the_same_model_byte_by_byte(train_quickly):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_same_seed_gives_the_same_model_with_everything_on(train_quickly, own, precision):
     extras = {"augment.mixup": 0.2, "augment.cutmix": 1, "augment.erase": 0.3, "augment.rotate_deg": 10}
-    more = {"train.precision": precision, "train.class_weights": True, "optim.clip_norm": 1, "model.layer_decay": 0.7}
+    more = {"train.precision": precision, "train.balance": "oversample", "optim.clip_norm": 1, "model.layer_decay": 0.7}
     one, again = (train_quickly(**own, **extras, **more) for _ in range(2))
     assert weight_bytes(one) == weight_bytes(again)
 

@@ -7,15 +7,19 @@ Order of precedence: defaults < recipe file < command line. Settings are never w
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from linnaeus.errors import SettingsError
 
 RECIPES = Path(__file__).parent / "recipes"
+EXIF_GROUPS = ("camera", "day", "hour")
+"""What pictures can be grouped by that EXIF tells."""
 
 
 class Settings(BaseModel):
@@ -55,6 +59,67 @@ class SplitSettings(Settings):
     """Share for the final scores."""
     salt: str = "linnaeus"
     """Another word gives another split."""
+    group_by: str | None = None
+    """What stays on one side: column:NAME of a table, path:EXPRESSION (a regular expression; its first group counts, or all
+    that it matches), exif:camera, exif:day or exif:hour. Without it, the column group counts where there is one."""
+    hold_out: tuple[str, ...] = ()
+    """Names of groups that make up the test part: the model is tested on places, people or cameras that it never saw."""
+    hold_out_from: str | None = None
+    """Pictures taken at or after this time make up the test part, as 2024, 2024-06, 2024-06-01 or 2024-06-01T14:30. The time
+    is that of a column time, date, datetime or timestamp, else EXIF."""
+    hold_out_to: str | None = None
+    """The same, up to and including this time."""
+    folds: int | None = Field(default=None, ge=2, le=100)
+    """Cross-validation: so many parts, each tested once by a model that was trained on the others."""
+    fold: int | None = Field(default=None, ge=1)
+    """Which of the folds this run tests."""
+
+    @field_validator("hold_out", mode="before")
+    @classmethod
+    def _names_are_words(cls, value: object) -> object:
+        # A group may be called 7, which TOML takes for a number, and one name need not be written as a list.
+        names = value if isinstance(value, list | tuple) else [value]
+        return tuple(str(one) if isinstance(one, int) else one for one in names)
+
+    @field_validator("hold_out_from", "hold_out_to", mode="before")
+    @classmethod
+    def _is_a_time(cls, value: object) -> object:
+        # TOML has dates and numbers of its own: 2024-06-01 and 2024 come as such.
+        text = value.isoformat() if isinstance(value, date) else str(value) if isinstance(value, int) else value
+        if isinstance(text, str):
+            period_of(text)
+        return text
+
+    @field_validator("group_by")
+    @classmethod
+    def _is_a_rule(cls, value: str | None) -> str | None:
+        kind, colon, what = (value or "").partition(":")
+        if value is not None and (kind not in ("column", "path", "exif") or not colon or not what.strip()):
+            raise ValueError("column:NAME, path:EXPRESSION, exif:camera, exif:day or exif:hour is meant")
+        if kind == "exif" and what not in EXIF_GROUPS:
+            raise ValueError("of EXIF there is " + ", ".join(f"exif:{one}" for one in EXIF_GROUPS))
+        if kind == "path":
+            try:
+                re.compile(what)
+            except re.error as error:
+                raise ValueError(f"the regular expression does not hold: {error}") from None
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> SplitSettings:
+        if self.fold is not None and (self.folds is None or self.fold > self.folds):
+            raise ValueError("split.fold is one of the folds from 1 to split.folds")
+        if self.folds is not None and self.holds_out:
+            raise ValueError("folds test every picture, and hold_out only some: one of the two is meant")
+        start, end = self.hold_out_from, self.hold_out_to
+        if start and end and not is_before(period_of(start)[0], period_of(end)[1]):
+            raise ValueError("hold_out_from comes before hold_out_to")
+        return self
+
+    @property
+    def holds_out(self) -> bool:
+        """Tell whether the test part is chosen by name or time."""
+        return bool(self.hold_out or self.hold_out_from or self.hold_out_to)
 
 
 class ModelSettings(Settings):
@@ -158,8 +223,19 @@ class TrainSettings(Settings):
     """bf16 where the processor has it, unless asked otherwise."""
     label_smoothing: float | None = Field(default=None, ge=0, lt=1)
     """Probability mass that is spread over all classes."""
-    class_weights: bool = False
-    """Weigh the loss by the inverse of the class counts."""
+    balance: Literal["none", "weights", "oversample", "undersample", "smote", "auto"] | None = None
+    """Where some classes have few pictures. weights: a picture of a rare class weighs more. oversample: rare classes come as
+    often as others. undersample: common classes come as seldom. smote: for the head, features of rare classes are made up.
+    auto: what helps on held-out pictures, else nothing."""
+    loss: Literal["cross-entropy", "focal", "logit-adjusted"] = "cross-entropy"
+    """focal: pictures that are right already count less (Lin et al. 2017). logit-adjusted: makes up for the class sizes (Menon
+    et al. 2021)."""
+    focal_gamma: float = Field(default=2.0, gt=0, le=10)
+    """focal: how much less."""
+    logit_tau: float = Field(default=1.0, gt=0, le=5)
+    """logit-adjusted: 1 makes up for the class sizes in full."""
+    clean: Literal["none", "auto"] = "none"
+    """auto: training pictures whose label is wrong beyond doubt are left out; validation and test stay as they are given."""
     views: int | None = Field(default=None, ge=0)
     """With frozen lower stages: their outputs are computed once for so many random views of each picture, and every step
     draws from these. 0 computes them anew in each step."""
@@ -171,6 +247,12 @@ class TrainSettings(Settings):
     """Fit a temperature on the validation part and ship it in the model."""
     checkpoint_every_s: float = Field(default=30, gt=0)
     """Seconds between two checkpoints; each epoch ends with one as well."""
+    adversarial: float = Field(default=0, ge=0, le=64)
+    """Adversarial training: every picture is first changed for the worst, each byte by so much at most; 0 is off, 8 is usual
+    for small pictures."""
+    adversarial_steps: int = Field(default=3, ge=1, le=100)
+    """Steps of that attack, each of which costs as much as a step of plain training. With 1 the network may learn to fool
+    this attack alone; 7 is usual."""
 
 
 class Recipe(Settings):
@@ -186,6 +268,33 @@ class Recipe(Settings):
     """Same seed, same machine: the same weights."""
     budget_s: float | None = Field(default=None, gt=0)
     """Wall-clock time for everything, evaluation and report included, in seconds."""
+
+
+def period_of(text: str) -> tuple[datetime, datetime]:
+    """Read an ISO 8601 time as the period that it names: its begin, and the first moment after it.
+
+    Raises:
+        ValueError: It is no such time.
+    """
+    text = text.strip()
+    try:
+        if re.fullmatch(r"\d{4}", text):
+            return datetime(int(text), 1, 1), datetime(int(text) + 1, 1, 1)
+        if re.fullmatch(r"\d{4}-\d\d", text):
+            year, month = int(text[:4]), int(text[5:])
+            return datetime(year, month, 1), datetime(year + month // 12, month % 12 + 1, 1)
+        start = datetime.fromisoformat(text)
+        day = re.fullmatch(r"\d{4}-?\d\d-?\d\d", text) is not None
+        return start, start + (timedelta(days=1) if day else timedelta(microseconds=1))
+    except (ValueError, OverflowError):
+        raise ValueError("a time is written as 2024, 2024-06, 2024-06-01 or 2024-06-01T14:30") from None
+
+
+def is_before(first: datetime, second: datetime) -> bool:
+    """Compare two times; where one has no time zone, both are taken as they are written."""
+    if first.tzinfo is None or second.tzinfo is None:
+        first, second = first.replace(tzinfo=None), second.replace(tzinfo=None)
+    return first < second
 
 
 def recipe_names() -> list[str]:
@@ -236,7 +345,8 @@ def validate(values: dict[str, Any]) -> Recipe:
                 f"setting {dotted!r} does not exist.",
                 fix=f"did you mean {' or '.join(near)}?" if near else "see docs/settings.md for all names.",
             ) from None
-        raise SettingsError(f"setting {dotted}: {first['msg']}.", got=repr(first["input"])) from None
+        said = first["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"setting {dotted}: {said}.", got=repr(first["input"])) from None
 
 
 def setting_names() -> list[str]:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
@@ -16,6 +16,12 @@ from linnaeus.data.augment import draw, on_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+Sampling = Literal["all", "oversample", "undersample"]
+"""Which pictures make an epoch. all: each once. oversample: as many in all, but every class equally often: pictures of
+rare classes come again, those of common classes take turns over the epochs. undersample: of each class as many as the
+rarest has, in turns."""
 
 
 class Pictures(Protocol):
@@ -57,6 +63,7 @@ class Feed:
         size_px: Height and width of the network's input.
         batch_size: Pictures per step.
         seed: Of the run.
+        sampling: Which pictures make an epoch.
     """
 
     pictures: Pictures
@@ -66,11 +73,20 @@ class Feed:
     size_px: int
     batch_size: int
     seed: int
+    sampling: Sampling = "all"
+
+    @property
+    def pictures_per_epoch(self) -> int:
+        """Number of pictures of an epoch."""
+        if self.sampling != "undersample":
+            return len(self.rows)
+        counts = np.unique(self.labels[self.rows], return_counts=True)[1]
+        return int(len(counts) * counts.min(initial=len(self.rows)))
 
     @property
     def steps_per_epoch(self) -> int:
-        """Number of batches of one pass over the pictures."""
-        return max(1, math.ceil(len(self.rows) / self.batch_size))
+        """Number of batches of an epoch."""
+        return max(1, math.ceil(self.pictures_per_epoch / self.batch_size))
 
     def batches(self, first: int, stop: int, *, ahead: int = 3, threads: int = 1) -> Iterator[BytesBatch]:
         """Yield batches number `first` up to and without `stop`, made by threads at most `ahead` of time."""
@@ -89,8 +105,25 @@ class Feed:
 
     def order(self, epoch: int) -> list[np.ndarray]:
         """Deal the rows into the batches of an epoch, of sizes that differ by one at most (BatchNorm dislikes a rest of one)."""
-        shuffled = np.random.default_rng((self.seed, epoch)).permutation(self.rows)
+        chosen = self.rows if self.sampling == "all" else self._evenly(epoch)
+        shuffled = np.random.default_rng((self.seed, epoch)).permutation(chosen)
         return np.array_split(shuffled, self.steps_per_epoch)
+
+    def _evenly(self, epoch: int) -> np.ndarray:
+        """Choose the rows of an epoch, equally many of each class.
+
+        All epochs together are one long row of places, dealt to the classes in turn; a class fills its places with all
+        of its pictures, in another order each time it has gone through them.
+        """
+        owned = [self.rows[self.labels[self.rows] == label] for label in np.unique(self.labels[self.rows])]
+        first, count = epoch * self.pictures_per_epoch, self.pictures_per_epoch
+        places = np.arange(first, first + count)
+        chosen = np.empty(count, dtype=self.rows.dtype)
+        for k, own in enumerate(owned):
+            turn, place = np.divmod(places[places % len(owned) == k] // len(owned), len(own))
+            orders = {one: np.random.default_rng((self.seed, one, k, 0, 3)).permutation(own) for one in np.unique(turn)}
+            chosen[places % len(owned) == k] = [orders[t][p] for t, p in zip(turn.tolist(), place, strict=True)]
+        return chosen
 
     def view(self, rows: np.ndarray, epoch: int) -> BytesBatch:
         """Make the pictures of some rows as a given epoch shows them; a pure function of seed, first row and epoch."""

@@ -32,8 +32,8 @@ CHUNK = 8
 """Pictures per task, few: on many cores a task's pictures wait in memory for their turn to be written."""
 RAW_CHUNK = 1024
 """Plain pixels that are stored as they are take no time each: many are read at once."""
-VERSION = 1
-"""Raise it when decoding or resizing changes, so that old pixels are not mixed with new ones."""
+VERSION = 2
+"""Raise it when decoding, resizing or the table of entries changes, so that old pixels are not mixed with new ones."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Scan:
         heights: The same, int32 [N].
         formats: "JPEG", "PNG" ... as found in the bytes; "" where it could not be decoded.
         turned: Whether EXIF turned the picture, bool [N].
+        modes: Pillow's name of how the file keeps its pixels: "RGB", "P", "I;16" ...; "" where it could not be decoded.
         problems: Row number -> why the picture cannot be used.
         pixels: Stored pixels.
     """
@@ -55,6 +56,7 @@ class Scan:
     heights: np.ndarray
     formats: tuple[str, ...]
     turned: np.ndarray
+    modes: tuple[str, ...]
     problems: dict[int, PictureError]
     pixels: Pixels
 
@@ -71,6 +73,7 @@ class Scan:
             heights=self.heights[rows],
             formats=tuple(self.formats[row] for row in rows),
             turned=self.turned[rows],
+            modes=tuple(self.modes[row] for row in rows),
             problems={new: self.problems[row] for new, row in enumerate(rows.tolist()) if row in self.problems},
             pixels=self.pixels.take(rows),
         )
@@ -230,7 +233,7 @@ class _Filling:
             offset, number = self.writer.bytes, len(self.shards)
         h, w = pixels.shape[:2]
         turned, kind = seen.orientation != 1, FORMATS.index(seen.format)
-        entry = (digest, number, offset, h, w, seen.height, seen.width, kind, turned)
+        entry = (digest, number, offset, h, w, seen.height, seen.width, kind, turned, seen.mode.encode())
         if number >= 0 and self.writer is not None:
             try:
                 self.writer.append(entry, pixels)
@@ -279,6 +282,7 @@ class _Filling:
             heights=table["source_height"],
             formats=tuple("" if row in self.problems else kind for row, kind in enumerate(kinds)),
             turned=table["turned"].astype(bool),
+            modes=tuple(mode.decode() for mode in table["mode"].tolist()),
             problems=self.problems,
             pixels=Pixels(self.shards, table, places, self.problems, self.preprocessing),
         )

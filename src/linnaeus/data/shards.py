@@ -31,9 +31,11 @@ ENTRY = np.dtype(
         ("source_width", "<i4"),
         ("format", "<u1"),
         ("turned", "<u1"),
+        ("mode", "S8"),
     ]
 )
-"""One stored picture: SHA-256 of its source, where its pixels are, their size, and what the source was."""
+"""One stored picture: SHA-256 of its source, where its pixels are, their size, and what the source was, with Pillow's
+name of its mode."""
 
 TRAILER = np.dtype([("index", "<i8"), ("magic", "S8")])
 MAGIC = b"LINNAEU1"
@@ -117,13 +119,16 @@ class ShardWriter:
         self.bytes = 0
 
     def append(self, entry: tuple[object, ...], pixels: np.ndarray) -> None:
-        """Add one picture; the entry is in the order of ENTRY, its offset is `bytes` before the call."""
+        """Add one picture; the entry is in the order of ENTRY, its offset is `bytes` before the call.
+
+        The mode may be left out: what is made from pictures has none.
+        """
         try:
             self._file.write(np.ascontiguousarray(pixels).data)
         except OSError as error:
             self.discard()
             raise _not_writable(self._path.parent, error) from None
-        self._entries.append(entry)
+        self._entries.append(entry if len(entry) == len(ENTRY.names or ()) else (*entry, b""))
         self.bytes += pixels.nbytes
 
     @property

@@ -34,6 +34,8 @@ class Progress:
         views: Views of each picture as a budget allowed them.
         ended: Why the training ended before its length was reached; "" if it did not.
         evaluation_s: Seconds that evaluating val and test takes, as measured for the budget.
+        balance: What is done about classes of unequal size; "" before that is settled.
+        balance_reason: Why, where the program chose.
     """
 
     step: int = 0
@@ -47,6 +49,8 @@ class Progress:
     views: int = 0
     ended: str = ""
     evaluation_s: float = 0
+    balance: str = ""
+    balance_reason: str = ""
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from torch import nn
 from linnaeus.config import Recipe
 from linnaeus.data.batches import BytesBatch, Feed
 from linnaeus.errors import Interrupted
+from linnaeus.learn.adversarial import adversarial
+from linnaeus.learn.balance import Balance, Settled, certain, loss_of, sampling_of
 from linnaeus.learn.checkpoint import TrainState
 from linnaeus.learn.engine import Engine
 from linnaeus.learn.frozen import FrozenFeed
@@ -22,7 +24,7 @@ from linnaeus.learn.infer import infer, infer_tensors
 from linnaeus.learn.interrupt import interruptible
 from linnaeus.learn.loop import Step, check_answers, check_finite, train
 from linnaeus.learn.material import Material
-from linnaeus.learn.objectives import Batch, Objective, inverse_frequency, supervised
+from linnaeus.learn.objectives import Batch, Objective, supervised
 from linnaeus.learn.optim import Average, Schedule, make_optimizer, make_schedule
 from linnaeus.learn.pace import seconds_per_picture, seconds_per_step
 from linnaeus.learn.pieces import piece_count
@@ -73,8 +75,8 @@ class Fit:
         engine: The machine.
         clock: The budget.
         talk: Where words and progress go.
-        begin: Gives the network its start, unless there is a checkpoint; it is told the features of the training
-            pictures where they are known anyhow, else None.
+        begin: Gives the network its start, unless there is a checkpoint, and settles what is done about classes of
+            unequal size; it is told the features of the training pictures where they are known anyhow, else None.
     """
 
     def __init__(
@@ -86,7 +88,7 @@ class Fit:
         engine: Engine,
         clock: Clock,
         talk: Talk,
-        begin: Callable[[torch.Tensor | None], None],
+        begin: Callable[[torch.Tensor | None], Settled],
     ) -> None:
         assert recipe.train.batch_size
         assert recipe.train.epochs
@@ -102,7 +104,8 @@ class Fit:
             seed=recipe.seed,
         )
         self.from_bytes = FromBytes(material.preprocessing.mean, material.preprocessing.std).to(engine.device)
-        self.objective = self._objective()
+        self.frozen: FrozenFeed | None = None
+        self._balance(recipe.train.balance)
         self.groups = len(stages.stages(self.network))
         if not recipe.model.unfreeze_every:
             stages.freeze(self.network, recipe.model.freeze or "none")
@@ -118,7 +121,6 @@ class Fit:
         average = Average(self.network, recipe.optim.ema) if recipe.optim.ema else None
         self.state = TrainState(self.network, optimizer, average)
         self.upper: nn.Module = self.network
-        self.frozen: FrozenFeed | None = None
         self.val_outputs: list[torch.Tensor] = []
         self.decisions: list[Decision] = []
         self.waiting: list[Step] = []
@@ -127,13 +129,15 @@ class Fit:
     def run_through(self) -> Fitted:
         """Train to the end; save on the way and when interrupted."""
         resumed = self.state.load(self.run.checkpoint_path)
-        if not resumed and self.recipe.train.start != "head":
-            self.begin(None)
+        if resumed:
+            self._settle()
+        elif self.recipe.train.start != "head":
+            self._begin(None)
         per_epoch, total = self.feed.steps_per_epoch, self._length()
         # Without a checkpoint the journal may still hold an epoch: it is written first.
         self.run.rewind_journal(self.state.progress.step if resumed else -1)
         if not resumed and self.recipe.train.start == "head":
-            self.begin(self._features())
+            self._begin(self._features())
             self._end_epoch(0, lambda _: 0.0)
         schedule = make_schedule(self.recipe.optim, total, per_epoch)
         self._thaw(self.state.progress.step // per_epoch)
@@ -151,6 +155,27 @@ class Fit:
                 if time.monotonic() - self.saved_at > self.recipe.train.checkpoint_every_s:
                     self._save()
         return self._result(self.state.progress.ended or ("all epochs done" if total else "budget"))
+
+    def _begin(self, features: torch.Tensor | None) -> None:
+        settled, progress = self.begin(features), self.state.progress
+        progress.balance, progress.balance_reason = settled.balance, settled.reason
+        self._settle()
+
+    def _settle(self) -> None:
+        """Do about classes of unequal size what was settled, and say so where the program chose."""
+        progress = self.state.progress
+        self._balance(progress.balance)
+        if progress.balance_reason:
+            self.decisions.append(Decision("train.balance", progress.balance, progress.balance_reason))
+            self.talk.say(f"train.balance = {progress.balance}: {progress.balance_reason}")
+
+    def _balance(self, settled: str | None) -> None:
+        """Set loss and sampling; what "auto" may come to leaves the length of an epoch as it is."""
+        balance = certain(settled)
+        self.objective = self._objective(balance)
+        self.feed = replace(self.feed, sampling=sampling_of(balance))
+        if self.frozen is not None:
+            self.frozen = replace(self.frozen, feed=self.feed)
 
     def _ends_early(self, done: int, schedule: Schedule) -> bool:
         """End the training for want of gain or of time; the reason is saved, so that a resumed run ends as well."""
@@ -189,7 +214,8 @@ class Fit:
 
     def _halves(self) -> tuple[nn.Module, nn.Module] | None:
         """Cut the network above its frozen stages, where their outputs can be computed once and kept."""
-        views = self.recipe.train.views
+        # What is computed once has no gradient down to the picture, which an attack needs.
+        views = 0 if self.recipe.train.adversarial else self.recipe.train.views
         if not views or not stages.frozen_names(self.network) or self.recipe.model.unfreeze_every:
             return None
         self._thaw(0)
@@ -227,15 +253,13 @@ class Fit:
         pictures = self.from_bytes(torch.from_numpy(made.pictures).to(device, non_blocking=True))
         return Batch(pictures, torch.from_numpy(made.labels).to(device, non_blocking=True), made.seed)
 
-    def _objective(self) -> Objective:
-        settings = self.recipe
-        weights = inverse_frequency(self.material.counts()) if settings.train.class_weights else None
-        return supervised(
-            label_smoothing=settings.train.label_smoothing or 0.0,
-            class_weights=None if weights is None else weights.to(self.engine.device),
-            mixup=settings.augment.mixup,
-            cutmix=settings.augment.cutmix,
-        )
+    def _objective(self, balance: Balance) -> Objective:
+        settings, changes = self.recipe.train, self.recipe.augment
+        loss = loss_of(settings, self.material.counts(), balance).to(self.engine.device)
+        objective = supervised(loss, mixup=changes.mixup, cutmix=changes.cutmix)
+        if not settings.adversarial:
+            return objective
+        return adversarial(objective, self.from_bytes, radius=settings.adversarial, steps=settings.adversarial_steps)
 
     def _length(self) -> int:
         """Count the steps to be done; a budget may allow fewer than were asked for, and fewer views."""
@@ -247,8 +271,9 @@ class Fit:
         if self.recipe.budget_s is None or progress.steps_planned >= 0:
             self._use(halves, views if progress.steps_planned < 0 else progress.views)
             return wanted if progress.steps_planned < 0 else progress.steps_planned
-        judged = int((self.material.split.parts != "train").sum())
-        self.evaluation_s = progress.evaluation_s = judged * self._seconds_per_picture(self.network, "fp32")
+        self.evaluation_s = progress.evaluation_s = self.material.judged * self._seconds_per_picture(
+            self.network, "fp32"
+        )
         if halves is not None:
             view_s = len(self.feed.rows) * self._seconds_per_picture(halves[0], self.engine.precision)
             views = max(0, min(views, int(VIEWS_SHARE * self._room() / view_s)))

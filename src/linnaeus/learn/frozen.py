@@ -77,10 +77,13 @@ class FrozenFeed:
 
     def batches(self, first: int, stop: int, device: torch.device) -> Iterator[Batch]:
         """Yield batches number `first` up to and without `stop`; a pure function of seed and number, as `Feed` is."""
-        views = len(self.outputs) // len(self.feed.rows)
+        views, per_epoch = len(self.outputs) // len(self.feed.rows), self.feed.steps_per_epoch
+        orders: dict[int, list[np.ndarray]] = {}
         for number in range(first, stop):
-            epoch, place = divmod(number, self.feed.steps_per_epoch)
-            rows = self.feed.order(epoch)[place]
+            epoch, place = divmod(number, per_epoch)
+            if epoch not in orders:
+                orders = {epoch: self.feed.order(epoch)}
+            rows = orders[epoch][place]
             chosen = np.random.default_rng((self.feed.seed, epoch, place, 2)).integers(views, size=len(rows))
             places = [self.place[int(row)] + view * len(self.feed.rows) for row, view in zip(rows, chosen, strict=True)]
             pictures = self.outputs[torch.tensor(places)].to(device)

@@ -42,7 +42,7 @@ def infer(
     first = next(pieces, None)
     if first is None:
         return
-    example = from_bytes(torch.from_numpy(first[:2]).to(engine.device))
+    example = from_bytes(torch.from_numpy(np.array(first[:2])).to(engine.device))
     whole = nn.Sequential(from_bytes, folded(placed, example)).eval()
     tensors = (torch.from_numpy(np.ascontiguousarray(piece)) for piece in chain([first], pieces))
     yield from infer_tensors(whole, tensors, engine)

@@ -46,7 +46,7 @@ class Material:
     @property
     def judged(self) -> int:
         """Number of pictures that will be looked at once more after the training, to judge it."""
-        rest = int((self.split.parts != "train").sum())
+        rest = int(np.isin(self.split.parts, ("val", "test")).sum())
         return rest + (min(BANK_PICTURES, len(self.split.parts) - rest) + OUTLIERS if rest else 0)
 
     def counts(self) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from linnaeus.story.examined import Examined, examine, examine_predictions
+from linnaeus.story.folded import Folded, cross_validate, is_cross_validation, resume_folds
 from linnaeus.story.inspected import Inspected, inspect
 from linnaeus.story.planned import Planned, foresee
 from linnaeus.story.reported import report_in_full
@@ -12,15 +13,19 @@ from linnaeus.story.telling import resume, tell
 
 __all__ = [
     "Examined",
+    "Folded",
     "Inspected",
     "Planned",
+    "cross_validate",
     "examine",
     "examine_predictions",
     "foresee",
     "inspect",
+    "is_cross_validation",
     "look_over",
     "put_under_stress",
     "report_in_full",
     "resume",
+    "resume_folds",
     "tell",
 ]

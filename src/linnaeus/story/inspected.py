@@ -1,4 +1,4 @@
-"""Audit a source without training."""
+"""Audit a source without training: every question that can be asked of pictures and labels alone."""
 
 from __future__ import annotations
 
@@ -7,13 +7,27 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from linnaeus.config import Recipe
-from linnaeus.records import Finding
+from linnaeus.data.folders import default_cache_dir
+from linnaeus.data.ties import unite
+from linnaeus.data.traits import measure
+from linnaeus.errors import RunError
+from linnaeus.learn.embeddings import embed
+from linnaeus.records import Finding, Split
+from linnaeus.run import Run
+from linnaeus.story.divided import grouped
 from linnaeus.story.pictures import Looked, look_at_all, open_pictures, where_of
 from linnaeus.story.planned import Planned
 from linnaeus.talk import Talk
+from linnaeus.verbs.audit import audit_labels, enough, find_drift, find_imbalance, find_odd, find_shortcuts
 from linnaeus.verbs.plan import preprocessing
+from linnaeus.verbs.report import report
 from linnaeus.verbs.split import split
+
+MOST_IDS = 500
+"""Pictures named for one finding in the document; `audit.csv` names all."""
 
 
 @dataclass(frozen=True)
@@ -22,21 +36,41 @@ class Inspected:
 
     Attributes:
         looked: Every picture, and what became of it.
-        findings: All of them.
-        table: What was found of each picture: column "id", and others of the same length.
+        findings: All of them, the gravest first.
+        table: For every file that was found: id, label, part, findings, suggested, quality, outlier, cluster, and what
+            the picture is like; NaN or "" where it is not known.
+        facts: "balance", "shortcuts", "drift", "labels", "enough": document of each question, or None.
+        seconds: Wall-clock time by stage.
     """
 
     looked: Looked
     findings: Sequence[Finding]
     table: Mapping[str, Sequence[Any]]
+    facts: Mapping[str, Any]
+    seconds: Mapping[str, float]
 
     def document(self) -> dict[str, Any]:
         """Write as plain values for JSON."""
+        doubtful = [row for row, kinds in enumerate(self.table["findings"]) if kinds]
+        shown = ("id", "label", "suggested", "quality", "cluster")
         return {
-            "accounted": self.looked.accounted,
+            "source": self.looked.dataset.source,
+            "accounted": dict(self.looked.accounted),
             "classes": self.looked.dataset.counts(),
-            "findings": [asdict(one) for one in self.findings],
+            "findings": [
+                asdict(one) | {"ids": list(one.ids[:MOST_IDS]), "count": len(one.ids)} for one in self.findings
+            ],
+            "table": {name: [_plain(self.table[name][row]) for row in doubtful] for name in shown},
+            **self.facts,
+            "seconds": dict(self.seconds),
         }
+
+    def kinds(self) -> dict[str, int]:
+        """Count the pictures of each kind of finding."""
+        counts: dict[str, int] = {}
+        for one in self.findings:
+            counts[one.kind] = counts.get(one.kind, 0) + max(1, len(one.ids))
+        return counts
 
 
 def inspect(
@@ -47,23 +81,120 @@ def inspect(
     corrections: str | Path | None = None,
     talk: Talk | None = None,
 ) -> Inspected:
-    """Audit a source without training: the account, the class sizes and all findings.
+    """Audit a source, or the source of a run: files, copies, quality, labels, shortcuts, balance, drift, and how much.
+
+    A run keeps what was found, and its report tells it.
 
     Args:
-        source: What `open_source` takes.
-        recipe: How pictures are to be looked at; open settings are decided from the data.
+        source: What `open_source` takes, or the folder of a run.
+        recipe: How pictures are to be looked at; open settings are decided from the data. A run has its own.
         data_dir: Where the data of a built-in name are.
         corrections: File with the decisions of a review, or "none"; by default the one beside the source.
         talk: Where words and progress go.
     """
-    return inspect_pictures(where_of(source, data_dir=data_dir, corrections=corrections), recipe, talk or Talk())
+    talk, run = talk or Talk(), run_at(source)
+    if run is None:
+        return inspect_pictures(where_of(source, data_dir=data_dir, corrections=corrections), recipe, talk)
+    where = run.source() | ({"corrections": str(corrections)} if corrections else {})
+    found = inspect_pictures(where, run.recipe(), talk)
+    run.write_result("audit", found.document())
+    if run.has_scores("test") or run.has_scores("val"):
+        report(run)
+    return found
+
+
+def run_at(folder: str) -> Run | None:
+    """Open the run in a folder; None if there is no run."""
+    try:
+        return Run.open(folder)
+    except RunError:
+        return None
 
 
 def inspect_pictures(where: Mapping[str, Any], recipe: Recipe, talk: Talk) -> Inspected:
     """Audit what `where` says how to open; see `inspect`."""
-    dataset = open_pictures(where, talk)
-    used = Planned.for_data(dataset, recipe).used
-    how = preprocessing(used)
+    opened = open_pictures(where, talk)
+    used = Planned.for_data(opened, recipe).used
+    dataset = grouped(opened, used.split, talk)
+    how, cache_dir = preprocessing(used), default_cache_dir() / "pixels"
     looked = look_at_all(dataset, where, how, used.data.cache_gb, talk, copies=True)
-    parts = split(looked.dataset, looked.scan.hashes, used.split, clusters=looked.clusters)
-    return Inspected(looked, [*looked.dataset.findings, *parts.findings], {"id": []})
+    kept, scan = looked.dataset, looked.scan
+    keys = unite([one.group for one in kept.examples], scan.hashes, looked.clusters)
+    parts = split(kept, scan.hashes, used.split, clusters=looked.clusters)
+    with talk.stage("quality"):
+        traits = measure(kept, scan, how)
+        odd = find_odd(kept, scan, traits, how)
+        balance = find_imbalance(kept, parts=parts.parts, test_share=used.split.test)
+        shortcuts = find_shortcuts(kept, scan, traits, clusters=keys)
+    with talk.stage("features"):
+        features = embed(scan, how, cache_dir=cache_dir, cache_gb=used.data.cache_gb, talk=talk)
+    with talk.stage("labels"):
+        labels = audit_labels(kept, features, keys)
+        drift = find_drift(kept, parts.parts, traits, features=features, clusters=keys)
+        more = enough(features, kept.labels, keys)
+    findings = [
+        *kept.findings,
+        *parts.findings,
+        *labels.findings,
+        *shortcuts.findings,
+        *balance.findings,
+        *drift.findings,
+        *odd,
+    ]
+    order = ("set aside", "warning", "note")
+    findings.sort(key=lambda one: order.index(one.severity))
+    facts = {
+        "balance": balance.document(),
+        "shortcuts": shortcuts.document(),
+        "drift": drift.document(),
+        "labels": labels.document,
+        "enough": more,
+    }
+    columns = {
+        "suggested": [row.suggested for row in labels.rows],
+        "quality": [row.quality for row in labels.rows],
+        "outlier": [row.outlier for row in labels.rows],
+        "cluster": [key if count > 1 else "" for key, count in _sizes(keys)],
+        **traits.columns(),
+    }
+    table = _table(looked, parts, findings, columns)
+    return Inspected(looked, findings, table, facts, {name: round(value, 2) for name, value in talk.seconds.items()})
+
+
+def _table(
+    looked: Looked, parts: Split, findings: Sequence[Finding], columns: Mapping[str, Any]
+) -> dict[str, list[Any]]:
+    """Lay out what was found for every file: those in use, and those that were set aside."""
+    kinds: dict[str, list[str]] = {}
+    for one in findings:
+        for id in one.ids:
+            kinds.setdefault(id, []).append(one.kind)
+    examples = looked.dataset.examples
+    row_of = {one.id: row for row, one in enumerate(examples)}
+    label_of = {one.id: one.label for one in looked.everything.examples}
+    # A finding may be about a class instead of a picture.
+    aside = [one.ids for one in findings if one.severity == "set aside"]
+    ids = [*(one.id for one in examples), *dict.fromkeys(id for some in aside for id in some if id not in row_of)]
+    table: dict[str, list[Any]] = {
+        "id": ids,
+        "label": [examples[row_of[id]].label if id in row_of else label_of.get(id, "") for id in ids],
+        "part": [str(parts.parts[row_of[id]]) if id in row_of else "set aside" for id in ids],
+        "findings": ["|".join(dict.fromkeys(kinds.get(id, ()))) for id in ids],
+    }
+    for name, values in columns.items():
+        number = isinstance(values, np.ndarray) or name in ("quality", "outlier")
+        empty = float("nan") if number else ""
+        given = [empty if value is None else value for value in values]
+        table[name] = given + [empty] * (len(ids) - len(examples))
+    return table
+
+
+def _sizes(keys: Sequence[str]) -> list[tuple[str, int]]:
+    counts: dict[str, int] = {}
+    for key in keys:
+        counts[key] = counts.get(key, 0) + 1
+    return [(key, counts[key]) for key in keys]
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and value != value else value

@@ -8,9 +8,7 @@ from typing import Any
 
 from linnaeus.config import Recipe
 from linnaeus.data.corrections import default_path
-from linnaeus.errors import RunError
-from linnaeus.run import Run
-from linnaeus.story.inspected import inspect_pictures
+from linnaeus.story.inspected import inspect_pictures, run_at
 from linnaeus.story.pictures import where_of
 from linnaeus.talk import Talk
 from linnaeus.verbs.review import cases_of, disagreements, notes_of, review
@@ -38,10 +36,12 @@ def look_over(
     Returns:
         {"corrections": path, "kinds": [{"kind", "total", "decided", "set"}]}.
     """
-    talk, run = talk or Talk(), _run(run_or_source)
+    talk, run = talk or Talk(), run_at(run_or_source)
     where = run.source() if run else where_of(run_or_source, data_dir=data_dir)
     found = inspect_pictures(where | {"corrections": "none"}, run.recipe() if run else Recipe(), talk)
-    findings, table = list(found.findings), found.table
+    shown = {"id": "id", "suggested": "suggested", "cluster": "cluster", "quality": "score"}
+    findings = list(found.findings)
+    table: Mapping[str, Sequence[Any]] = {name: found.table[column] for column, name in shown.items()}
     if run is not None:
         parts = [run.predictions(part) for part in ("val", "test") if run.has_predictions(part)]
         more, doubted = disagreements(parts)
@@ -57,13 +57,6 @@ def look_over(
         notes=notes_of(findings, everything),
         talk=talk,
     )
-
-
-def _run(folder: str) -> Run | None:
-    try:
-        return Run.open(folder)
-    except RunError:
-        return None
 
 
 def _joined(first: Mapping[str, Sequence[Any]], second: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:

@@ -20,6 +20,7 @@ from linnaeus.metrics.unknown import measure_unknown
 from linnaeus.provenance import about, fingerprint, provenance, summary, write_tensorboard
 from linnaeus.records import Dataset, Scores, Split
 from linnaeus.run import Run
+from linnaeus.story.cleaned import cleaned
 from linnaeus.story.divided import divide, grouped
 from linnaeus.story.pictures import aside, look_at_all, open_pictures, tell_findings, where_of
 from linnaeus.story.planned import Planned
@@ -120,6 +121,8 @@ def prepare(dataset: Dataset, used: Recipe, *, strict: bool, talk: Talk, run: Ru
     listed = grouped(dataset, used.split, talk)
     looked = look_at_all(listed, run.source(), preprocessing(used), used.data.cache_gb, talk, copies=True)
     divided = divide(looked.dataset, looked.scan, looked.accounted, used.split, clusters=looked.clusters, talk=talk)
+    if used.train.clean == "auto":
+        divided = cleaned(divided, looked, used, talk)
     kept, found, parts, accounted = divided.dataset, divided.scan, divided.split, divided.accounted
     _check_same_data(run, kept, found.hashes)
     everything = (*kept.findings, *divided.findings, *parts.findings)

@@ -10,6 +10,7 @@ import numpy as np
 
 from linnaeus.config import Recipe, validate
 from linnaeus.errors import SettingsError
+from linnaeus.learn.balance import UNEQUAL
 from linnaeus.learn.engine import Engine, Machine
 from linnaeus.learn.pace import seconds_per_picture
 from linnaeus.nn import stages, zoo
@@ -41,6 +42,8 @@ class Facts:
         classes: K.
         side_px: Median of the short sides.
         grey: No picture that was looked at has colour.
+        smallest: About how many training pictures the smallest class has; 0 if not known.
+        largest: Likewise of the largest class.
     """
 
     pictures: int
@@ -48,6 +51,8 @@ class Facts:
     classes: int
     side_px: int
     grey: bool
+    smallest: int = 0
+    largest: int = 0
 
 
 def plan(asked: Recipe, facts: Facts, machine: Machine) -> tuple[Recipe, list[Decision]]:
@@ -250,6 +255,7 @@ def _training(choice: _Choices, facts: Facts, machine: Machine) -> None:
         "fresh" if fresh else "head",
         "no weights to build on" if fresh else "a linear head on ready features is solved in seconds",
     )
+    _balance(choice, facts)
     if choice["train.start"] == "head":
         passes = max(1, min(8, round(FINE_TUNE_ON / max(1, facts.train))))
         choice.settle("train.epochs", passes, f"fine-tunes on about {FINE_TUNE_ON:,} pictures; 0 keeps the solved head")
@@ -264,6 +270,29 @@ def _training(choice: _Choices, facts: Facts, machine: Machine) -> None:
     choice.settle(
         "train.precision", precision, "the processor has bf16" if machine.bf16 else "the processor has no bf16"
     )
+
+
+def _balance(choice: _Choices, facts: Facts) -> None:
+    ratio = facts.largest / max(1, facts.smallest)
+    if choice["train.loss"] == "logit-adjusted":
+        choice.settle("train.balance", "none", "the loss makes up for the class sizes already")
+        if choice["train.balance"] not in ("none", "auto"):
+            raise SettingsError(
+                "train.loss = logit-adjusted makes up for the class sizes already: doing it twice favours the rare.",
+                got=f"train.balance = {choice['train.balance']} as well",
+                fix="take one of the two.",
+            )
+    if ratio >= UNEQUAL:
+        choice.settle(
+            "train.balance", "auto", f"the largest class has {ratio:.0f} times as many pictures as the smallest"
+        )
+    choice.settle("train.balance", "none", f"no class has {UNEQUAL:.0f} times as many pictures as another")
+    if choice["train.balance"] == "smote" and choice["train.start"] != "head":
+        raise SettingsError(
+            "train.balance = smote makes up features for a solved head.",
+            got=f"train.start = {choice['train.start']}: there are no features before the training",
+            fix="--balance oversample or weights, or start from a solved head: --set train.start=head.",
+        )
 
 
 def _frozen(choice: _Choices, machine: Machine) -> None:

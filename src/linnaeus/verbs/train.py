@@ -11,16 +11,17 @@ from torch import nn
 
 from linnaeus.classifier import Classifier
 from linnaeus.config import Recipe
+from linnaeus.learn.balance import Settled, settle_head, settle_without_head
 from linnaeus.learn.engine import Engine
 from linnaeus.learn.fit import Fit, Fitted
-from linnaeus.learn.head import folds_of, solve_head
+from linnaeus.learn.head import folds_of
 from linnaeus.learn.infer import infer
 from linnaeus.learn.material import Material
-from linnaeus.learn.objectives import inverse_frequency
 from linnaeus.nn import zoo
 from linnaeus.nn.head import features, headless, set_head
 from linnaeus.nn.input import FromBytes
 from linnaeus.nn.small import SmallNet
+from linnaeus.records import Decision
 from linnaeus.run import Run
 from linnaeus.talk import Clock, Talk
 
@@ -64,11 +65,10 @@ def train(run: Run, material: Material, recipe: Recipe, *, clock: Clock, talk: T
     )
     engine.place(network)
     begin = partial(_begin, network, material, recipe, engine, talk)
-    fitted = Fitted(0, 0, "the head is solved, nothing else was trained")
     if recipe.train.epochs:
         fitted = Fit(run, network, material, recipe, engine, clock, talk, begin).run_through()
     else:
-        begin(None)
+        fitted = Fitted(0, 0, "the head is solved, nothing else was trained", _told(begin(None), talk))
     classifier = Classifier(
         network=network,
         architecture=recipe.model.name,
@@ -81,28 +81,31 @@ def train(run: Run, material: Material, recipe: Recipe, *, clock: Clock, talk: T
 
 def _begin(
     network: nn.Module, material: Material, recipe: Recipe, engine: Engine, talk: Talk, known: torch.Tensor | None
-) -> None:
+) -> Settled:
     """Give the network its start: statistics of the data, or a head solved on features, which may be known."""
     rows = material.split.rows("train")
     if isinstance(network, SmallNet) and recipe.model.weights == "none":
         some = np.random.default_rng(recipe.seed).permutation(rows)[:5000]
         from_bytes = FromBytes(material.preprocessing.mean, material.preprocessing.std)
         network.init_from(from_bytes(torch.from_numpy(np.concatenate(list(material.blocks(some))))))
-    if recipe.train.start == "head":
-        found = known
-        if found is None:
-            with talk.stage("features"):
-                found = _features(network, material, rows, engine, talk)
-        labels = torch.from_numpy(material.labels[rows])
-        with talk.stage("head"):
-            head = solve_head(
-                found,
-                labels,
-                len(material.classes),
-                folds_of([material.hashes[row] for row in rows]),
-                inverse_frequency(material.counts()) if recipe.train.class_weights else None,
-            )
-        set_head(network, head.weight, head.bias)
+    if recipe.train.start != "head":
+        return settle_without_head(recipe.train, material.counts())
+    found = known
+    if found is None:
+        with talk.stage("features"):
+            found = _features(network, material, rows, engine, talk)
+    labels, folds = torch.from_numpy(material.labels[rows]), folds_of([material.hashes[row] for row in rows])
+    with talk.stage("head"):
+        head, settled = settle_head(found, labels, len(material.classes), folds, recipe.train, recipe.seed)
+    set_head(network, head.weight, head.bias)
+    return settled
+
+
+def _told(settled: Settled, talk: Talk) -> tuple[Decision, ...]:
+    if not settled.reason:
+        return ()
+    talk.say(f"train.balance = {settled.balance}: {settled.reason}")
+    return (Decision("train.balance", settled.balance, settled.reason),)
 
 
 def _features(network: nn.Module, material: Material, rows: np.ndarray, engine: Engine, talk: Talk) -> torch.Tensor:

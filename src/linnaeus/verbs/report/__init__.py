@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from linnaeus.records import Predictions, Scores
+    from linnaeus.records import Place, Predictions, Scores
     from linnaeus.run import Run
+    from linnaeus.verbs.report.document import Section
     from linnaeus.verbs.report.evidence import Evidence
     from linnaeus.verbs.report.language import Words
-    from linnaeus.verbs.report.thumbnails import Shown
+    from linnaeus.verbs.report.thumbnails import Budget, Shown
 
-__all__ = ["report", "report_predictions"]
+__all__ = ["report", "report_audit", "report_predictions"]
 
 MOST_BYTES = 4_900_000
 """A page that can be sent by mail: under 5 MB."""
@@ -75,22 +76,65 @@ def report_predictions(
     return _write(Evidence.outside(predictions, scores, results, name), speak(language), [], [], Path(out))
 
 
+def report_audit(
+    document: Mapping[str, Any], places: Mapping[str, Place], out: Path, name: str, language: str = "en"
+) -> Path:
+    """Write a page of what an audit found, for a source without a run.
+
+    Args:
+        document: As an audit writes it; whatever it lacks is left out.
+        places: Id -> where the picture's bytes are, for the thumbnails; also of those that were set aside.
+        out: The page; OUT.md and OUT.json are written beside it.
+        name: What to call the data.
+        language: "en" or "zh".
+
+    Raises:
+        SettingsError: The language is not one of them.
+    """
+    from linnaeus.verbs.report.audited import Audited
+    from linnaeus.verbs.report.evidence import Evidence
+    from linnaeus.verbs.report.language import speak
+    from linnaeus.verbs.report.machine import machine_audit
+    from linnaeus.verbs.report.sections.audit import audit_story
+
+    words = speak(language)
+    evidence, audited = Evidence.of_audit(document, places, name), Audited.read(document)
+
+    def tell(budget: Budget) -> list[Section]:
+        return audit_story(audited, evidence, words, budget)
+
+    return _write_out(evidence, words, tell, machine_audit(audited, evidence, words), Path(out))
+
+
 def _write(evidence: Evidence, words: Words, sample: list[Shown], wrong: list[Shown], out: Path) -> Path:
+    from linnaeus.verbs.report.machine import machine
+    from linnaeus.verbs.report.sections import story
+
+    def tell(budget: Budget) -> list[Section]:
+        return story(evidence, words, sample, wrong, budget)
+
+    return _write_out(evidence, words, tell, machine(evidence, words), out)
+
+
+def _write_out(
+    evidence: Evidence,
+    words: Words,
+    tell: Callable[[Budget], list[Section]],
+    document: Mapping[str, Any],
+    out: Path,
+) -> Path:
     import json
 
     from linnaeus.run import write_text
-    from linnaeus.verbs.report.machine import machine
     from linnaeus.verbs.report.markdown import markdown
     from linnaeus.verbs.report.page import page
-    from linnaeus.verbs.report.sections import story
     from linnaeus.verbs.report.thumbnails import Budget
 
     for room in ROOMS:
-        sections = story(evidence, words, sample, wrong, Budget(room))
+        sections = tell(Budget(room))
         text = page(evidence, sections, words)
         if len(text.encode()) <= MOST_BYTES:
             break
-    document = machine(evidence, words)
     write_text(out.with_suffix(".md"), markdown(evidence, sections, words))
     write_text(out.with_suffix(".json"), json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n")
     write_text(out, text)

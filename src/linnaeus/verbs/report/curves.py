@@ -94,7 +94,7 @@ def _band(plot: Plot, line: Line) -> Markup:
 
 def _dot(plot: Plot, line: Line, point: tuple[float, float], words: Words) -> Markup:
     x, y = point
-    told = tooltip(f"{line.name} {x:g}: {words.percent(y)}")
+    told = tooltip(f"{line.name} {x:,.6g}: {words.percent(y)}")
     return Markup(f'<circle class="dot {line.look}" cx="{plot.x(x)}" cy="{plot.y(y)}" r="3">{told}</circle>')
 
 

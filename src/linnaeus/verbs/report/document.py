@@ -32,12 +32,13 @@ class Heading:
 
 @dataclass(frozen=True)
 class Bullets:
-    """A list; with a title it is a box, as for warnings."""
+    """A list; with a title it is a box, as for warnings. `english` marks what no catalogue translates."""
 
     kind: ClassVar[str] = "bullets"
     items: tuple[Text, ...]
     title: Text = ""
     ordered: bool = False
+    english: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class Cell:
         estimate: Of a share: drawn as a dot on its interval, beside the text.
         bar: Lengths 0..1 of a stacked bar, by the class of their colour.
         heat: How good, 0 (bad) to 1 (good): colours the field.
+        guess: Chance, as a line across the estimate's interval.
     """
 
     text: Text = ""
@@ -78,6 +80,7 @@ class Cell:
     estimate: Estimate | None = None
     bar: tuple[tuple[str, float], ...] = ()
     heat: float | None = None
+    guess: float | None = None
 
 
 @dataclass(frozen=True)
@@ -165,11 +168,21 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Plate:
-    """One picture of a row of pictures: where the file is in the run, and what it shows."""
+    """One picture of a row of pictures: where the file is in the run, and what it shows.
+
+    Attributes:
+        src: The picture itself; "" for none.
+        file: Of the run, "" for none.
+        caption: Below it.
+        tiny: It has so few pixels that each should be seen as a square.
+        trouble: Why it cannot be shown.
+    """
 
     src: str
     file: str
     caption: Text
+    tiny: bool = False
+    trouble: str = ""
 
 
 @dataclass(frozen=True)
@@ -221,6 +234,26 @@ class Fold:
     blocks: tuple[Block, ...]
 
 
+@dataclass(frozen=True)
+class Notice:
+    """One kind of finding.
+
+    Attributes:
+        look: Its class in the style sheet: "warning", "set-aside" or "note".
+        badge: How severe it is, in a word.
+        title: What was found.
+        count: How many.
+        blocks: What it means, what to do, pictures, evidence.
+    """
+
+    kind: ClassVar[str] = "notice"
+    look: str
+    badge: str
+    title: Text
+    count: str
+    blocks: tuple[Block, ...]
+
+
 Block = (
     Paragraph
     | Heading
@@ -237,6 +270,7 @@ Block = (
     | Beside
     | Group
     | Fold
+    | Notice
 )
 
 

@@ -134,6 +134,31 @@ class Evidence:
             results={verb: found for verb, found in results.items() if found},
         )
 
+    @classmethod
+    def of_audit(cls, document: Mapping[str, Any], places: Mapping[str, Place], name: str) -> Evidence:
+        """Take what an audit found of a source: no model, no run."""
+        classes = document.get("classes") or {}
+        return cls(
+            run=None,
+            name=name,
+            classes=tuple(str(one) for one in classes),
+            plan={},
+            provenance={},
+            epochs=(),
+            stages={str(stage): float(seconds) for stage, seconds in (document.get("seconds") or {}).items()},
+            part="",
+            predictions=None,
+            scores=None,
+            bins=(),
+            counts={},
+            places=places,
+            findings=(),
+            accounted={str(reason): int(n) for reason, n in (document.get("accounted") or {}).items()},
+            summary={},
+            model={},
+            results={"audit": document},
+        )
+
     @property
     def folder(self) -> str:
         """The run as one types it in a command."""

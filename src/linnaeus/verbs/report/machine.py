@@ -9,10 +9,12 @@ from typing import Any
 
 from linnaeus.records import PARTS
 from linnaeus.run import scores_document
+from linnaeus.verbs.report.audited import Audited
 from linnaeus.verbs.report.evidence import Evidence
 from linnaeus.verbs.report.language import Words
-from linnaeus.verbs.report.prose import as_plain
+from linnaeus.verbs.report.prose import as_plain, say
 from linnaeus.verbs.report.sections.answer import next_steps, told, trusted, warnings, weakest
+from linnaeus.verbs.report.sections.audit import audit_told, mend_first
 
 FORMAT = 1
 MOST_PAIRS = 100
@@ -21,6 +23,27 @@ MOST_PAIRS = 100
 def machine(evidence: Evidence, words: Words) -> dict[str, Any]:
     """Lay out what the report says and what it rests on; what there is not, and what is not finite, is null."""
     return _finite(_document(evidence, words))
+
+
+def machine_audit(audited: Audited, evidence: Evidence, words: Words) -> dict[str, Any]:
+    """Lay out what the page of an audit says, each kind of finding with its number, and the whole document."""
+    kinds = [
+        {
+            "kind": one.name,
+            "severity": one.severity,
+            "findings": len(one.findings),
+            "count": one.count,
+            **dict(zip(("title", "means", "advice"), map(as_plain, map(say, words.finding(one.name))), strict=True)),
+        }
+        for one in audited.kinds
+    ]
+    said = {
+        "sentences": [as_plain(one) for one in audit_told(audited, evidence, words)],
+        "mend": [as_plain(one) for one in mend_first(audited, words)],
+        "command": audited.command,
+    }
+    head = {"format": FORMAT, "name": evidence.name, "language": words.code}
+    return _finite({**head, "answer": said, "kinds": kinds, "audit": dict(audited.document)})
 
 
 def _document(evidence: Evidence, words: Words) -> dict[str, Any]:
@@ -73,6 +96,8 @@ def _data(evidence: Evidence) -> dict[str, Any]:
 
 def _finite(value: Any) -> Any:
     """JSON has no word for NaN and infinity."""
+    if isinstance(value, str | int):
+        return value
     if isinstance(value, Mapping):
         return {str(key): _finite(one) for key, one in value.items()}
     if isinstance(value, list | tuple):

@@ -19,6 +19,7 @@ from linnaeus.verbs.report.document import (
     Group,
     Heading,
     Matrix,
+    Notice,
     Paragraph,
     Section,
     Strip,
@@ -82,6 +83,10 @@ def _written(block: Block, evidence: Evidence, words: Words) -> Iterator[str]:
         case Beside() | Group():
             for one in block.blocks:
                 yield from _written(one, evidence, words)
+        case Notice():
+            yield from (f"### {as_markdown(block.title)} ({block.badge}{words.comma}{block.count})", "")
+            for one in block.blocks:
+                yield from _written(one, evidence, words)
         case Fold():
             yield from _fold(block, evidence, words)
 
@@ -120,10 +125,10 @@ def _picture(name: str, alt: str, evidence: Evidence) -> Iterator[str]:
 
 
 def _strip(block: Strip) -> Iterator[str]:
-    yield from (as_markdown(block.title), "")
+    yield from (as_markdown(block.title), "") if block.title else ()
     links = [f"![{as_markdown(one.caption)}](<{_path(one.file)}>)" for one in block.plates if one.file]
-    if links:
-        yield from (" ".join(links), "")
+    # Pictures that are only inside the page leave their captions.
+    yield from (" ".join(links), "") if links else (*(f"- {as_markdown(one.caption)}" for one in block.plates), "")
 
 
 def _path(file: str) -> str:

@@ -42,7 +42,7 @@ def page(evidence: Evidence, sections: Sequence[Section], words: Words) -> str:
         css=(HERE / "page.css").read_text(encoding="utf-8"),
         script=script,
         script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
-        title=as_plain(say(words.page_title, name=name)),
+        title=as_plain(say(words.page_title if evidence.run or evidence.scores else words.audit_title, name=name)),
         name=name,
         subtitle=subtitle(evidence, words),
         sections=sections,
@@ -54,7 +54,8 @@ def subtitle(evidence: Evidence, words: Words) -> list[str]:
     """Say in a line what this is: classes, network, date."""
     network = evidence.summary.get("network") or evidence.plan.get("used", {}).get("model", {}).get("name")
     when = str(evidence.provenance.get("time", ""))[:10]
-    what = words.subtitle if evidence.run else words.outside_subtitle
+    outside = words.outside_subtitle if evidence.scores else words.audit_subtitle
+    what = words.subtitle if evidence.run else outside
     told = [what, words.counted(len(evidence.classes), "class"), shorten(str(network or ""), LONGEST_NAME), when]
     return [one for one in told if one]
 

@@ -70,7 +70,9 @@ def ticks(low: float, high: float, count: int, whole: bool = False) -> list[floa
 
 def number(value: float, kind: str, sign: str) -> str:
     """Write a number of an axis."""
-    return f"{100 * value:.4g}{sign}" if kind == "percent" else f"{value:.4g}"
+    if kind == "percent":
+        return f"{100 * value:.4g}{sign}"
+    return f"{value:,.0f}" if kind == "whole" else f"{value:.4g}"
 
 
 def drawing(

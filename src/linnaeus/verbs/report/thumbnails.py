@@ -139,6 +139,29 @@ def thumbnail_uri(evidence: Evidence, id: str) -> str:
     return Shown(id, "", "", 0.0, pixels).data_uri() if pixels is not None else ""
 
 
+def whole_picture(place: Place | None) -> tuple[str, bool, str]:
+    """Encode a picture upright and whole, however it is shaped: for a page, whether it is tiny, and why it cannot be shown."""
+    from PIL import Image
+
+    from linnaeus.data.decode import decode, read_bytes
+
+    if place is None:
+        return "", False, "missing"
+    try:
+        pixels = decode(read_bytes(place), place.layout, at_least_px=SIDE_PX)
+    except PictureError as error:
+        return "", False, error.reason
+    small = Image.fromarray(np.ascontiguousarray(pixels))
+    if tiny := max(small.size) <= TINY_PX:
+        file, kind = io.BytesIO(), "png"
+        small.save(file, kind, optimize=True)
+    else:
+        file, kind = io.BytesIO(), "jpeg"
+        small.thumbnail((SIDE_PX, SIDE_PX), reducing_gap=2.0)
+        small.save(file, kind, quality=80)
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}", tiny, ""
+
+
 def _show(evidence: Evidence, rows: Iterable[int]) -> list[Shown]:
     judged = evidence.predictions
     assert judged is not None

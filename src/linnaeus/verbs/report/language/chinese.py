@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from linnaeus.verbs.report.language.chinese_audit import ChineseAudit
 from linnaeus.verbs.report.language.chinese_evidence import ChineseEvidence
 from linnaeus.verbs.report.language.english import English
 
 
-class Chinese(ChineseEvidence, English):
+class Chinese(ChineseEvidence, ChineseAudit, English):
     """The page itself, the answer, and the model card."""
 
     code = "zh"
@@ -42,6 +43,7 @@ class Chinese(ChineseEvidence, English):
     sections: Mapping[str, tuple[str, str]] = {
         "answer": ("结论", "结论"),
         "data": ("数据", "数据"),
+        "audit": ("数据有什么问题？", "检查"),
         "decisions": ("自动决定的设置及理由", "决定"),
         "learning": ("训练过程", "训练"),
         "scores": ("评估指标", "指标"),

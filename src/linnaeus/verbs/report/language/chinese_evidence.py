@@ -212,4 +212,4 @@ class ChineseEvidence(ChineseWords, EnglishEvidence):
     every_setting = "实际使用的全部设置"
     settings = "设置"
     outside_provenance = "只给出了预测结果：本页背后没有训练过程、数据划分和图片。"
-    results_of: Mapping[str, str] = {"audit": "数据检查结果", "export": "导出的模型"}
+    results_of: Mapping[str, str] = {"export": "导出的模型"}

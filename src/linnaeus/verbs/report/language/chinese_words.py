@@ -28,6 +28,7 @@ class ChineseWords(EnglishWords):
         "class": ("{n} 个类别", "{n} 个类别"),
         "file": ("{n} 个文件", "{n} 个文件"),
         "finding": ("{n} 项发现", "{n} 项发现"),
+        "kind": ("{n} 类问题", "{n} 类问题"),
         "wrong answer": ("{n} 个错误预测", "{n} 个错误预测"),
     }
     parts: Mapping[str, str] = {"train": "训练", "val": "验证", "test": "测试", "outside": "给定"}
@@ -125,6 +126,9 @@ class ChineseWords(EnglishWords):
         "format": "格式",
         "folder": "文件夹",
         "group": "分组",
+        "groups": "确定分组",
+        "features": "计算特征",
+        "labels": "检查标签",
         "blur": "模糊",
         "weather": "天气",
         "digital": "数字处理",

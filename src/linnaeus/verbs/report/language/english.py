@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from linnaeus.verbs.report.language.english_audit import EnglishAudit
 from linnaeus.verbs.report.language.english_evidence import EnglishEvidence
 
 
-class English(EnglishEvidence):
+class English(EnglishEvidence, EnglishAudit):
     """The page itself, the answer, and the model card.
 
     `{value}` is a place for a value, `**` begins and ends what is strong.
@@ -44,6 +45,7 @@ class English(EnglishEvidence):
     sections: Mapping[str, tuple[str, str]] = {
         "answer": ("The answer", "Answer"),
         "data": ("The data", "Data"),
+        "audit": ("What is wrong with the data?", "Audit"),
         "decisions": ("What was decided, and why", "Decisions"),
         "learning": ("How it learned", "Learning"),
         "scores": ("Scores", "Scores"),

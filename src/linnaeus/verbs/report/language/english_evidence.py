@@ -258,4 +258,4 @@ class EnglishEvidence(EnglishWords):
     every_setting = "Every setting as used"
     settings = "Settings"
     outside_provenance = "Only predictions were given: no training, split or pictures stand behind this page."
-    results_of: Mapping[str, str] = {"audit": "What the audit found", "export": "Exported models"}
+    results_of: Mapping[str, str] = {"export": "Exported models"}

@@ -29,6 +29,7 @@ class EnglishWords:
         "class": ("{n} class", "{n} classes"),
         "file": ("{n} file", "{n} files"),
         "finding": ("{n} finding", "{n} findings"),
+        "kind": ("{n} kind of finding", "{n} kinds of findings"),
         "wrong answer": ("{n} wrong answer", "{n} wrong answers"),
     }
     parts: Mapping[str, str] = {"train": "training", "val": "validation", "test": "test", "outside": "given"}
@@ -108,7 +109,7 @@ class EnglishWords:
             "occlusion", "integrated gradients", "energy", "max-logit", "mahalanobis", "nearest neighbours", "blank",
             "inverted", "digits", "open", "audit", "split", "plan", "head", "frozen stages", "train", "evaluate",
             "report", "all epochs done", "zoom", "max logit", "sharpness", "entropy", "colourfulness", "width",
-            "height", "megapixels", "format", "folder", "group",
+            "height", "megapixels", "format", "folder", "group", "groups", "features", "labels",
         )
     } | {
         "elastic": "elastic deformation",

@@ -9,6 +9,7 @@ from linnaeus.verbs.report.evidence import Evidence
 from linnaeus.verbs.report.language import Words
 from linnaeus.verbs.report.prose import Code, say
 from linnaeus.verbs.report.sections.answer import answer
+from linnaeus.verbs.report.sections.audit import audit
 from linnaeus.verbs.report.sections.card import card, provenance
 from linnaeus.verbs.report.sections.confusion import confusion
 from linnaeus.verbs.report.sections.data import data, decisions, learning
@@ -21,6 +22,8 @@ from linnaeus.verbs.report.sections.slices import slices
 from linnaeus.verbs.report.sections.trust import abstention, calibration
 from linnaeus.verbs.report.thumbnails import Budget, Shown
 
+ROOM_FOR_FINDINGS = 0.25
+"""Share of the room for pictures that the findings of the audit may take."""
 ROOM_FOR_MAPS = 0.6
 """Share of the room for pictures that the examples and mistakes leave to the explanations."""
 
@@ -36,6 +39,10 @@ def _sections(
     yield answer(evidence, words)
     if evidence.run:
         yield data(evidence, words)
+        found = Budget(int(budget.left * ROOM_FOR_FINDINGS))
+        budget.left -= found.left
+        yield _readable(lambda evidence, words: audit(evidence, words, found), "audit", evidence, words)
+        budget.left += found.left
         yield decisions(evidence, words)
         yield learning(evidence, words)
     if evidence.scores:

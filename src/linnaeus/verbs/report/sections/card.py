@@ -69,7 +69,7 @@ def provenance(evidence: Evidence, words: Words) -> Section:
         return Section("provenance", title, short, (*told, *_other_results(evidence, words)))
     command = str(evidence.provenance.get("command", ""))
     blocks: list[Block] = [Command(shorten(command, 2000))] if command else []
-    blocks += [_stages(evidence, words)] if evidence.stages else []
+    blocks += [stages(evidence, words)] if evidence.stages else []
     keys = ("network", "parameters", "epochs")
     network = {key: evidence.summary[key] for key in keys if key in evidence.summary}
     facts = {key: value for key, value in evidence.provenance.items() if key != "command"}
@@ -82,13 +82,14 @@ def provenance(evidence: Evidence, words: Words) -> Section:
 
 
 def _other_results(evidence: Evidence, words: Words) -> Iterator[Block]:
-    for verb in ("audit", "export"):
+    for verb in ("export",):
         found = evidence.results.get(verb)
         if found:
             yield Fold(words.results_of[verb], (_facts(found, words.results_of[verb]),))
 
 
-def _stages(evidence: Evidence, words: Words) -> Table:
+def stages(evidence: Evidence, words: Words) -> Table:
+    """Draw the time that each stage took."""
     total = float(evidence.summary.get("seconds") or sum(evidence.stages.values()))
     rows = tuple(
         (

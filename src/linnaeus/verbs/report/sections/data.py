@@ -33,7 +33,7 @@ EVIDENCE_LENGTH = 300
 def data(evidence: Evidence, words: Words) -> Section:
     """Account for every file, and count the pictures of each class."""
     title, short = words.sections["data"]
-    blocks: list[Block] = [Paragraph(_account(evidence, words))]
+    blocks: list[Block] = [Paragraph(account(evidence, words))]
     blocks += [_set_aside(evidence, words)] if evidence.set_aside else []
     blocks += _noticed(evidence, words)
     table = _counts(evidence, words)
@@ -71,7 +71,8 @@ def learning(evidence: Evidence, words: Words) -> Section:
     return Section("learning", title, short, (Paragraph(joined(told, words.between)), Beside((picture, *drawn[1:]))))
 
 
-def _account(evidence: Evidence, words: Words) -> Text:
+def account(evidence: Evidence, words: Words) -> Text:
+    """Say how many files were found, used and set aside."""
     reasons = {key: count for key, count in evidence.accounted.items() if key not in ("found", "used") and count}
     found = words.counted(evidence.accounted.get("found", 0), "file")
     used = words.whole(evidence.accounted.get("used", 0))
