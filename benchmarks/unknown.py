@@ -61,7 +61,9 @@ def measure(classifier: Classifier, run: Run, flowers: Looked, cifar: Looked, pi
     assert judgement is not None
     assert judgement.detector is not None
     chosen = judgement.detector.name
-    print(f"\nAUROC against {len(test)} test pictures of the flowers (95 % interval); chosen at the training: {chosen}\n")
+    print(
+        f"\nAUROC against {len(test)} test pictures of the flowers (95 % interval); chosen at the training: {chosen}\n"
+    )
     print("| detector | " + " | ".join(kinds) + " |")
     print("| --- |" + " --- |" * len(kinds))
     for detector in detectors:

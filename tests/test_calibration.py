@@ -233,3 +233,15 @@ def test_a_thousand_classes_are_calibrated():
     found = fit_calibration(*drawn(200, 1000, scale=0.5))
     assert found.kind in KINDS
     assert found.probabilities(np.zeros((2, 1000))).shape == (2, 1000)
+
+
+def test_answers_are_kept_where_that_is_asked_for():
+    """The rare class is named too often for its frequency, on purpose."""
+    rng = np.random.default_rng(0)
+    labels = (rng.random(600) < 0.1).astype(int)
+    logits = rng.normal(0, 1, (600, 2))
+    logits[np.arange(600), labels] += 1.5
+    logits[:, 1] += 2
+    free, kept = (fit_calibration(logits, labels, keep_answers=one) for one in (False, True))
+    assert free.kind in ("vector", "isotonic")
+    assert (kept.probabilities(logits).argmax(1) == logits.argmax(1)).all()

@@ -221,7 +221,7 @@ def test_audit_prints_the_account_and_the_class_sizes(command, photos):
     code, printed, _ = command("audit", photos)
     assert code == 0
     assert printed.splitlines()[0] == "found: 72  used: 72"
-    assert sum("24" in line for line in printed.splitlines()) == 3
+    assert sum(line.split()[0] == "24" for line in printed.splitlines()) == 3
 
 
 def test_a_setting_on_the_command_line_goes_before_the_recipe(command, photos):

@@ -184,3 +184,13 @@ def test_held_pictures_had_no_part_in_the_calibration(careful):
     calibrating, held = divide(val.labels)
     assert set(calibrating).isdisjoint(held)
     assert careful.result("abstention")["held"] == len(held)
+
+
+def test_costs_are_scored(command, careful, tmp_path):
+    (tmp_path / "costs.csv").write_text("true,predicted,cost\n*,*,1\n", encoding="utf-8")
+    table = careful.folder / "predictions" / "test.csv"
+    code, printed, said = command("evaluate", "--predictions", table, "--cost", tmp_path / "costs.csv", "--json")
+    found = json.loads(printed)
+    assert code == 0, said
+    wrong = 1 - found["scores"]["overall"]["accuracy"]["value"]
+    assert found["results"]["costs"]["mean_cost"]["value"] == pytest.approx(wrong)

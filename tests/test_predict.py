@@ -229,3 +229,16 @@ def test_the_command_takes_shares_in_percent(command, careful, inputs):
     code, _, said = command("predict", careful.folder, inputs[0], "--max-error", "often")
     assert code == 2
     assert "share between 0 and 1" in said
+
+
+def test_costs_change_the_answer_and_not_the_prediction(command, careful, inputs, tmp_path, read_csv):
+    """Whatever it is, calling it green costs nothing and anything else does."""
+    (tmp_path / "costs.csv").write_text('true,predicted,cost\n*,green,0\n*,red,1\n*,"blau, kühl",1\n', encoding="utf-8")
+    out = tmp_path / "answers.csv"
+    code, _, said = command(
+        "predict", careful.folder, *inputs, "--no-unknown", "--cost", tmp_path / "costs.csv", "--out", out
+    )
+    rows = [row for row in read_csv(out) if not row["error"]]
+    assert code == 0, said
+    assert {row["answer"] for row in rows} == {"green"}
+    assert {row["predicted"] for row in rows} == set(CLASSES)

@@ -36,6 +36,10 @@ Corrections = Annotated[
     str | None,
     Parameter(help="Decisions made in a review: a file, or none. By default SOURCE.corrections.csv beside the source."),
 ]
+Cost = Annotated[
+    Path | None,
+    Parameter(help="CSV of what each mistake costs: answer with the class whose expected cost is least."),
+]
 TrustCode = Annotated[
     bool, Parameter(negative="", help="Run a model's own network.py, which this machine did not make.")
 ]

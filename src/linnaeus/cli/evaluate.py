@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from linnaeus.cli.app import Corrections, DataDir, Json, TrustCode, app, print_json
+from linnaeus.cli.app import Corrections, Cost, DataDir, Json, TrustCode, app, print_json
 from linnaeus.errors import SettingsError
 from linnaeus.terminal import talking
 
 if TYPE_CHECKING:
     from linnaeus.records import Scores
-    from linnaeus.story import Examined
 
 
 @app.command
@@ -26,6 +26,7 @@ def evaluate(
     corrections: Corrections = None,
     out: Path | None = None,
     report: Path | None = None,
+    cost: Cost = None,
     lang: str = "en",
     trust_code: TrustCode = False,
     json_: Json = False,
@@ -70,19 +71,24 @@ def evaluate(
             done = story.examine(
                 run, source, data_dir=data_dir, corrections=corrections, trust_code=trust_code, talk=talk
             )
+    results = dict(done.results)
+    if cost is not None:
+        from linnaeus.metrics.costs import cost_scores, read_costs
+
+        results["costs"] = cost_scores(done.predictions, read_costs(cost, done.predictions.classes))
     if out is not None:
         write_table(out, prediction_columns(done.predictions))
     if report is not None:
         from linnaeus.verbs.report import report_predictions
 
         name = predictions.stem if predictions is not None else Path(str(source)).name
-        report_predictions(done.predictions, done.scores, done.results, report, name, lang)
+        report_predictions(done.predictions, done.scores, results, report, name, lang)
     if json_:
         document: dict[str, Any] = {"accounted": done.accounted, "scores": scores_document(done.scores)}
-        print_json(document | {"results": done.results} | ({"report": str(report)} if report else {}))
+        print_json(document | {"results": results} | ({"report": str(report)} if report else {}))
     else:
         _print_scores(done.scores)
-        _print_judgement(done)
+        _print_judgement(results)
 
 
 def _print_scores(scores: Scores) -> None:
@@ -97,17 +103,24 @@ def _print_scores(scores: Scores) -> None:
         print(f"note: {note}")
 
 
-def _print_judgement(done: Examined) -> None:
+def _print_judgement(results: Mapping[str, Any]) -> None:
     """Say what was promised and where it fails, in a few lines."""
+    from linnaeus.records import Estimate
+
     print()
-    ranking = done.results["ranking"]["macro_auroc"]
+    ranking = results["ranking"]["macro_auroc"]
     print(f"AUROC, mean of classes  {ranking['value']:.4f}  ({ranking['low']:.4f} to {ranking['high']:.4f})")
-    for one in done.results["abstention"]["promises"]:
+    for one in results["abstention"]["promises"]:
         if one["possible"]:
             share, error = one["coverage"]["value"], one["error"]["value"]
             print(
                 f"at most {100 * one['max_error']:g} % errors: answers {100 * share:.1f} %, of these {100 * error:.1f} % wrong"
             )
-    for one in done.results.get("slices", {}).get("slices", []):
+    for one in results.get("slices", {}).get("slices", []):
         if one["worse"]:
             print(f"worse on {one['what']}: accuracy {100 * one['accuracy']['value']:.1f} % of {one['n']:,} pictures")
+    if costs := results.get("costs"):
+        mean, plain, saved = (Estimate(**costs[name]) for name in ("mean_cost", "argmax_cost", "saved"))
+        print(f"mean cost {mean.value:.4g} ({mean.low:.4g} to {mean.high:.4g}) with the cheapest answers; by the most")
+        print(f"probable class {plain.value:.4g}; saved {saved.value:.4g} ({saved.low:.4g} to {saved.high:.4g})")
+        print(f"{costs['changed']:,} of {costs['n']:,} answers change. {costs['rule']}")

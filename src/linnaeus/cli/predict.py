@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from linnaeus.cli.app import Json, TrustCode, app, print_json, share_of
+from linnaeus.cli.app import Cost, Json, TrustCode, app, print_json, share_of
 from linnaeus.errors import SettingsError
 from linnaeus.terminal import talking
 
@@ -23,6 +23,7 @@ def predict(
     max_error: str | None = None,
     coverage: str = "90%",
     unknown: Annotated[bool, Parameter(negative="--no-unknown")] = True,
+    cost: Cost = None,
     trust_code: TrustCode = False,
     json_: Json = False,
 ) -> None:
@@ -55,11 +56,13 @@ def predict(
     if strays := [path for path in paths if path.startswith("-") and path != "-"]:
         raise SettingsError(f"{strays[0]} is no option of predict.", fix=f"./{strays[0]} if it is a file.")
     from linnaeus.classifier import Classifier
+    from linnaeus.metrics.costs import read_costs
     from linnaeus.verbs.predict import Demand
     from linnaeus.verbs.predict import predict as answers_of
 
-    demand = Demand(unknown, share_of("--max-error", max_error), share_of("--coverage", coverage) or 0.9)
+    shares = share_of("--max-error", max_error), share_of("--coverage", coverage) or 0.9
     classifier = Classifier.load(run, trust_code=trust_code)
+    demand = Demand(unknown, *shares, read_costs(cost, classifier.classes) if cost else None)
     writer = TableWriter(out) if out is not None else None
     rows: list[dict[str, Any]] = []
     count = unreadable = 0

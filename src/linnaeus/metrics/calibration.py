@@ -110,7 +110,9 @@ class Calibration:
         return read
 
 
-def fit_calibration(logits: np.ndarray, labels: np.ndarray, *, folds: int = 5, seed: int = 0) -> Calibration:
+def fit_calibration(
+    logits: np.ndarray, labels: np.ndarray, *, keep_answers: bool = False, folds: int = 5, seed: int = 0
+) -> Calibration:
     """Fit the calibration that predicts unseen pictures best, and no more complex than that needs.
 
     Each kind is fitted on all folds but one and judged on that one by its log loss. Going from the simplest to the most
@@ -120,6 +122,8 @@ def fit_calibration(logits: np.ndarray, labels: np.ndarray, *, folds: int = 5, s
     Args:
         logits: [N, K], of pictures that the network was not trained on.
         labels: [N]; rows with -1 are left out. A class without rows keeps the scale of the others.
+        keep_answers: Try only what never changes which class is the most probable one: vector scaling and isotonic
+            regression learn the frequencies of the classes, and so undo what was done for rare ones.
         folds: 2 or more; stratified by class.
         seed: Of the folds.
 
@@ -139,7 +143,7 @@ def fit_calibration(logits: np.ndarray, labels: np.ndarray, *, folds: int = 5, s
     N = len(labels)
     if N < 2:
         return Calibration()
-    kinds = KINDS if N >= MANY_NUMBERS_NEED else KINDS[:2]
+    kinds = KINDS if N >= MANY_NUMBERS_NEED and not keep_answers else KINDS[:2]
     whole = _fit_all(kinds, scores, labels)
     losses = _cross_validated(whole, scores, labels, _folds(labels, min(folds, N), seed))
     chosen = kinds[0]

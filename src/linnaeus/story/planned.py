@@ -66,6 +66,7 @@ def look(dataset: Dataset, recipe: Recipe) -> Facts:
         colourful = colourful or seen.mode not in ("L", "1", "I", "I;16", "F")
     given = [example.split for example in dataset.examples]
     open_rows = given.count("") + given.count("train")
+    counts = [count for count in dataset.counts().values() if count]
     share = 1 - ("val" not in given) * recipe.split.val - ("test" not in given) * recipe.split.test
     return Facts(
         pictures=len(dataset),
@@ -73,4 +74,6 @@ def look(dataset: Dataset, recipe: Recipe) -> Facts:
         classes=len(dataset.classes),
         side_px=int(np.median(sides)) if sides else 224,
         grey=bool(sides) and not colourful,
+        smallest=round(min(counts, default=0) * share),
+        largest=round(max(counts, default=0) * share),
     )

@@ -202,6 +202,7 @@ def _evaluate(run: Run, prepared: Prepared, trained: Classifier, talk: Talk) -> 
             prepared.scan,
             prepared.split,
             fit=prepared.used.train.calibrate,
+            keep_answers=prepared.used.train.balance != "none" or prepared.used.train.loss == "logit-adjusted",
             candidates=max(1, sum("val_loss" in event for event in run.journal())),
             seed=prepared.used.seed,
             talk=talk,

@@ -13,6 +13,7 @@ import numpy as np
 from linnaeus.classifier import UNKNOWN, Classifier
 from linnaeus.data.decode import middle, prepare, read_bytes
 from linnaeus.errors import CheckFailed, ModelError, PictureError
+from linnaeus.metrics.costs import cheapest
 from linnaeus.metrics.unknown import Seen
 from linnaeus.records import Place, Preprocessing
 
@@ -31,11 +32,13 @@ class Demand:
         unknown: Say "unknown" of pictures that look like none of the classes.
         max_error: Say "unsure" so often that at most this share of the other answers is wrong; None answers always.
         coverage: Probability with which the set of classes holds the true one.
+        costs: What it costs to call class i by the name of class j, [K, K]: the answer is what costs least.
     """
 
     unknown: bool = True
     max_error: float | None = None
     coverage: float = COVERAGE
+    costs: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,9 @@ class Answers:
         if self.demand.unknown and self.unknown is not None and self.unknown[row]:
             return UNKNOWN
         unsure = self.demand.max_error is not None and self.accepted is not None and not self.accepted[row]
-        return UNSURE if unsure else self.classes[best]
+        if unsure or self.demand.costs is None:
+            return UNSURE if unsure else self.classes[best]
+        return self.classes[int(cheapest(self.probabilities[row : row + 1], self.demand.costs)[0])]
 
     def _set(self, row: int) -> str:
         assert self.sets is not None

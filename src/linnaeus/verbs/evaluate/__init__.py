@@ -7,4 +7,15 @@ from linnaeus.verbs.evaluate.learn import Calibrated, calibrate, strangers
 from linnaeus.verbs.evaluate.outliers import outliers
 from linnaeus.verbs.evaluate.results import results_of
 
-__all__ = ["Calibrated", "Judged", "calibrate", "evaluate", "judge", "outliers", "raw", "results_of", "seen_of", "strangers"]
+__all__ = [
+    "Calibrated",
+    "Judged",
+    "calibrate",
+    "evaluate",
+    "judge",
+    "outliers",
+    "raw",
+    "results_of",
+    "seen_of",
+    "strangers",
+]

@@ -43,6 +43,7 @@ def calibrate(
     split: Split,
     *,
     fit: bool,
+    keep_answers: bool = False,
     candidates: int,
     seed: int,
     talk: Talk,
@@ -56,6 +57,7 @@ def calibrate(
         scan: Of them.
         split: Of them.
         fit: Calibrate; else probabilities stay as they are, and all validation pictures are held.
+        keep_answers: See `fit_calibration`; for a training that made up for rare classes.
         candidates: Number of networks that the validation pictures chose among.
         seed: Of the halves.
         talk: Where progress goes.
@@ -69,7 +71,9 @@ def calibrate(
     first, held = divide(labels, groups=groups if any(groups) else None, seed=seed) if enough else (everything, none)
     if not fit:
         first, held = none, everything if enough else none
-    calibration = fit_calibration(seen.logits[first], labels[first]) if len(first) else Calibration()
+    calibration = Calibration()
+    if len(first):
+        calibration = fit_calibration(seen.logits[first], labels[first], keep_answers=keep_answers)
     classifier = replace(classifier, calibration=calibration)
     if not len(held):
         return Calibrated(classifier)
