@@ -1,0 +1,128 @@
+"""The whole way: an audit finds what is wrong, a person mends it in the browser, training follows and is better."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from conftest import HUES, QUICK, write_photos
+from linnaeus import story
+from linnaeus.config import load_recipe
+from linnaeus.data.corrections import default_path, read
+from linnaeus.tables import write_table
+
+REVIEW = """
+import signal, sys
+# A process that was started in the background of a shell has Ctrl-C turned off.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from linnaeus.cli import main
+main()
+"""
+
+
+@pytest.fixture(scope="module")
+def dirty(tmp_path_factory):
+    """A table of pictures, a quarter of whose labels are wrong; and what they really are."""
+    folder = write_photos(tmp_path_factory.mktemp("dirty") / "photos", each=60)
+    names = list(HUES)
+    paths = [path for name in names for path in sorted((folder / name).glob("*.png"))]
+    truth = np.repeat(np.arange(3), 60)
+    rng = np.random.default_rng(0)
+    wrong = rng.choice(len(truth), 45, replace=False)
+    given = truth.copy()
+    given[wrong] = (truth[wrong] + 1) % 3
+    table = folder.parent / "dirty.csv"
+    write_table(table, {"path": [str(path) for path in paths], "label": [names[k] for k in given]})
+    return table, {str(path): names[k] for path, k in zip(paths, truth, strict=True)}
+
+
+@pytest.fixture
+def reviewing(dirty):
+    """`linnaeus review` in a process of its own; its address."""
+    command = [sys.executable, "-c", REVIEW, "review", str(dirty[0]), "--no-browser"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    said = ""
+    while not (found := re.search(r"http://127\.0\.0\.1:\S+", said)):
+        line = server.stderr.readline()
+        assert line, said
+        said += line
+    yield server, found[0]
+    if server.poll() is None:
+        server.kill()
+    server.communicate()
+
+
+def test_from_finding_to_a_retrained_model_that_is_better(browser, reviewing, dirty, tmp_path):
+    table, truth = dirty
+    server, address = reviewing
+    page = browser()
+    page.goto(address)
+    page.wait_for_selector(".card[data-n]")
+    page.locator("#kinds label").filter(has_text="likely wrong label").click()
+    page.wait_for_function("() => /^0 of \\d+ decided$/.test(document.getElementById('progress').textContent)")
+    count = int(page.inner_text("#progress").split()[2])
+    # Every suggestion is followed: of three classes that look unlike each other it is the right one.
+    for _ in range(count):
+        page.keyboard.press("s")
+    words = f"{count} of {count} decided"
+    page.wait_for_function("words => document.getElementById('progress').textContent === words", arg=words)
+    server.send_signal(signal.SIGINT)
+    server.communicate(timeout=60)
+    decided = read(default_path(table)).standing
+    assert len(decided) >= 30
+    assert np.mean([truth[str(one.id)] == one.new_label for one in decided if str(one.id) in truth]) > 0.8
+
+    clean = write_photos(tmp_path / "clean", each=40, first=900)
+    losses = {}
+    for name, corrections in (("dirty", "none"), ("mended", None)):
+        run = story.tell(str(table), load_recipe(None, QUICK), out=tmp_path / name, corrections=corrections)
+        losses[name] = story.examine(run.folder, str(clean)).scores.overall["log_loss"]
+    assert losses["mended"].high < losses["dirty"].low
+
+
+def test_an_audit_names_wrong_labels_in_its_table_and_can_fail(command, dirty, tmp_path, read_csv):
+    table, truth = dirty
+    code, printed, said = command(
+        "audit", table, "--corrections", "none", "--out", tmp_path, "--fail-on", "likely wrong label"
+    )
+    assert code == 3
+    assert "likely wrong label" in said
+    assert "likely wrong label" in printed
+    rows = read_csv(tmp_path / "audit.csv")
+    named = [row for row in rows if row["suggested"]]
+    assert len(rows) == len(truth)
+    assert len(named) >= 30
+    assert (tmp_path / "audit.html").stat().st_size > 10_000
+
+
+def test_fail_on_what_is_not_there_passes(command, photos):
+    assert command("audit", photos, "--fail-on", "leak,conflict")[0] == 0
+
+
+def test_cleaning_leaves_wrong_labels_out_of_the_training_only(dirty, tmp_path):
+    table, truth = dirty
+    recipe = load_recipe(None, QUICK | {"train.epochs": 1, "train.clean": "auto"})
+    run = story.tell(str(table), recipe, out=tmp_path / "run", corrections="none")
+    columns = run.split()
+    out = [row for row, part in enumerate(columns["split"]) if part == "cleaned"]
+    wrong = [columns["label"][row] != truth[columns["place"][row].path] for row in out]
+    assert len(out) >= 8
+    assert np.mean(wrong) > 0.8
+    assert set(columns["split"]) == {"train", "val", "test", "cleaned"}
+    assert all("wrong label" in columns["why"][row] for row in out)
+
+
+def test_a_run_keeps_its_audit_and_its_report_tells_it(command, trained, tmp_path):
+    import shutil
+
+    from linnaeus.run import Run
+
+    run = Run.open(shutil.copytree(trained.folder, tmp_path / "run"))
+    assert command("audit", run.folder)[0] == 0
+    assert run.result("audit")["accounted"]["used"] == 72
+    assert run.result("audit")["enough"] is None or run.result("audit")["enough"]["words"]
