@@ -158,11 +158,11 @@ def test_every_setting_that_the_pages_name_exists():
 
 
 def test_every_value_that_the_pages_set_holds():
-    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
-    given = re.findall(r"--set ([a-z][\w.]+)=([^\s`]+)", text)
+    lines = [line for page in PAGES for line in page.read_text(encoding="utf-8").splitlines()]
+    given = [found for line in lines if (found := re.findall(r"--set ([a-z][\w.]+)=([^\s`]+)", line))]
     assert len(given) > 5
-    for name, value in given:
-        load_recipe(None, {name: value})
+    for together in given:
+        load_recipe(None, dict(together))
 
 
 def test_the_recipe_that_the_train_page_shows_holds(tmp_path):

@@ -327,3 +327,10 @@ def test_stages_that_thaw_are_trained_when_a_batch_is_shared_between_cores(train
 def test_frozen_stages_may_be_computed_once_in_either_precision(train_quickly, own, precision):
     run = train_quickly(**own, **{"model.freeze": 2, "train.views": 2, "train.precision": precision})
     assert "frozen stages" in run.summary()["stages"]
+
+
+def test_adversarial_training_learns_something_else_and_the_same_every_time(train_quickly, own):
+    own = own | {"optim.ema": None}
+    plain = train_quickly(**own)
+    first, second = (train_quickly(**own, **{"train.adversarial": 8, "train.adversarial_steps": 1}) for _ in range(2))
+    assert weight_bytes(first) == weight_bytes(second) != weight_bytes(plain)

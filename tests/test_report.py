@@ -60,7 +60,7 @@ def finish(run: Run) -> None:
         run.log({"event": "epoch", "step": int(10 * epoch), "epoch": epoch, **losses})
     run.model_dir.mkdir()
     seen = {"size_px": 64, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
-    stored = {"linnaeus": {"temperature": 1.5, "preprocessing": seen}}
+    stored = {"linnaeus": {"calibration": {"kind": "temperature", "temperature": 1.5}, "preprocessing": seen}}
     (run.model_dir / "config.json").write_text(json.dumps(stored), encoding="utf-8")
     run.write_summary({"stages": {"train": 3.0}, "seconds": 4.0, "best_epoch": 2, "network": "small-net"})
 

@@ -72,11 +72,6 @@ class Classifier:
         """Class names in the order of the columns of `predict_proba`, as scikit-learn calls them."""
         return np.array(self.classes)
 
-    @property
-    def temperature(self) -> float:
-        """The best single number to divide the logits by."""
-        return self.calibration.temperature
-
     def predict(self, pictures: Any, *, unknown: bool = False) -> np.ndarray:
         """Name the most probable class of each picture.
 

@@ -299,7 +299,7 @@ def _frozen(choice: _Choices, machine: Machine) -> None:
     if choice["train.start"] == "head" and machine.device == "cpu" and not choice["model.unfreeze_every"]:
         count = len(stages.stages(zoo.outline(choice["model.name"])))
         choice.settle(
-            "model.freeze", round(0.55 * count), f"the lower stages of its {count} know edges and textures already"
+            "model.freeze", round(0.45 * count), f"the lower stages of its {count} know edges and textures already"
         )
         choice.settle("train.views", 2, "what frozen stages give is computed once for each view")
         choice.settle("model.hold_depthwise", True, "their gradient takes a CPU longer than everything else together")

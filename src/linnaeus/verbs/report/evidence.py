@@ -51,7 +51,7 @@ class Evidence:
         findings: What was set aside or noticed.
         accounted: "found", "used", and one entry per reason.
         summary: How the run ended; empty while it goes on.
-        model: What only Linnaeus knows of the model: temperature, preprocessing ...
+        model: What only Linnaeus knows of the model: calibration, preprocessing ...
         results: Verb -> what it found, for those of `RESULTS` that there are.
     """
 

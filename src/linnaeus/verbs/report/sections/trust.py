@@ -63,8 +63,9 @@ def calibration(evidence: Evidence, words: Words) -> Section:
 def _as_predicted(evidence: Evidence, words: Words) -> Iterator[Block]:
     assert evidence.scores is not None
     told: list[Text] = [words.reliability_told, say(words.ece_told, ece=words.points(evidence.scores.overall["ece"]))]
-    temperature = evidence.model.get("temperature")
-    if temperature:
+    calibration = evidence.model.get("calibration") or {}
+    temperature = calibration.get("temperature")
+    if temperature and calibration.get("kind") == "temperature":
         told.append(say(words.temperature_told, temperature=f"{float(temperature):.2f}"))
     diagram = Drawing(reliability_diagram(evidence.bins, words, "now"), "", words.reliability_alt, "reliability")
     numbers = Fold(words.the_numbers, (_bin_table(evidence.bins, words),))
