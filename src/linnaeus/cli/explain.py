@@ -25,7 +25,7 @@ def explain(
         str, Parameter(name="--class", help="Explain what speaks for this class instead of for the answer.")
     ] = "",
     check: Annotated[bool, Parameter(negative="")] = False,
-    most: int = 24,
+    most: int | None = None,
     seed: int = 0,
     trust_code: TrustCode = False,
     json_: Json = False,
@@ -47,7 +47,7 @@ def explain(
     check
         Test which method to believe: random weights, deletion and insertion.
     most
-        Pictures of the run's own, at most.
+        Pictures of the run's own, at most; by default three of each class, 24 to 60 in all.
     seed
         Of methods that draw at random, and of the checks.
     """

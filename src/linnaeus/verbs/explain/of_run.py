@@ -25,7 +25,7 @@ def explain_run(
     talk: Talk | None = None,
     *,
     methods: Sequence[str] = DEFAULT,
-    most: int = 24,
+    most: int | None = None,
     checks: bool = False,
     classifier: Classifier | None = None,
     trust_code: bool = False,
@@ -37,7 +37,7 @@ def explain_run(
         run: With predictions of its test part, or of its validation part where there is no test part.
         talk: Where words and progress go.
         methods: Names from METHODS, or "all" for those whose packages are installed.
-        most: Pictures, at most.
+        most: Pictures, at most; by default three of each class, but at least 24 and at most 60 in all.
         checks: Also test which method to believe.
         classifier: The run's, if it is loaded already; it is left as it is.
         trust_code: As for `Classifier.load`.
@@ -53,9 +53,10 @@ def explain_run(
     """
     talk = talk or Talk()
     chosen, left_out = choose(methods)
-    if most < 1:
-        raise SettingsError("explain needs at least one picture.", got=str(most), fix="leave it at 24.")
+    if most is not None and most < 1:
+        raise SettingsError("explain needs at least one picture.", got=str(most), fix="leave --most out.")
     part, predictions = _judged(run)
+    most = most or max(24, min(60, 3 * len(predictions.classes)))
     subject = Subject.of(classifier or Classifier.load(run.folder, trust_code=trust_code))
     subject.refuse_unfit(chosen)
     split = run.split()
