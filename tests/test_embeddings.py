@@ -217,3 +217,12 @@ def test_the_installed_backbone_tells_colours_apart(tmp_path):
     same = unit @ unit.T
     assert found.shape == (6, 1280)
     assert min(same[0, 1], same[0, 2], same[3, 4]) > same[:3, 3:].max()
+
+
+def test_the_same_network_has_the_same_key_whatever_its_random_head():
+    """Each backbone gets a head of random numbers, which has no part in the features."""
+    stored = Preprocessing(32)
+    torch.manual_seed(0)
+    first = Backbone.make(stored).key
+    torch.manual_seed(1)
+    assert Backbone.make(stored).key == first

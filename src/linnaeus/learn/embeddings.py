@@ -19,7 +19,7 @@ from linnaeus.errors import ModelError
 from linnaeus.learn.engine import Engine, Machine
 from linnaeus.learn.infer import infer
 from linnaeus.nn import zoo
-from linnaeus.nn.head import features, headless
+from linnaeus.nn.head import features, head_parameters, headless
 from linnaeus.records import Preprocessing
 from linnaeus.talk import Talk
 
@@ -219,9 +219,14 @@ def _as_published(name: str, stored: Preprocessing) -> Preprocessing:
 
 
 def _key(network: nn.Module, stored: Preprocessing, seen: Preprocessing, precision: str) -> str:
-    """Name a folder by the network with its weights, by what it sees, and by the precision."""
-    digest = hashlib.sha256()
+    """Name a folder by the network with its weights, by what it sees, and by the precision.
+
+    The head has no part in the features, and is a new one of random numbers each time.
+    """
+    digest, head = hashlib.sha256(), set(head_parameters(network))
     for name, value in network.state_dict().items():
+        if name in head:
+            continue
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     ways = [VERSION, type(network).__name__, precision]

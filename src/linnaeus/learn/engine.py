@@ -125,6 +125,19 @@ def _keep_freed_memory() -> None:
     mallopt(MALLOC_TRIM_THRESHOLD, 2**31 - 1)
 
 
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Let numpy's linear algebra compute with one thread inside the block.
+
+    Its threads spin while they wait for each other. Beside another busy program, a second of an audit's many small
+    matrices took half a minute; alone, a second thread brings little.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield
+
+
 def cores_here() -> int:
     """Count the processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

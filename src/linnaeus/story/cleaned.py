@@ -11,6 +11,7 @@ from linnaeus.data.folders import default_cache_dir
 from linnaeus.data.ties import unite
 from linnaeus.learn.clean import clean
 from linnaeus.learn.embeddings import embed
+from linnaeus.learn.engine import one_blas_thread
 from linnaeus.records import Finding
 from linnaeus.story.divided import Divided
 from linnaeus.story.pictures import Looked
@@ -38,7 +39,8 @@ def cleaned(divided: Divided, looked: Looked, used: Recipe, talk: Talk) -> Divid
         scan = divided.scan.take(rows)
         features = embed(scan, how, cache_dir=cache_dir, cache_gb=used.data.cache_gb, talk=talk)
         keys = unite([one.group for one in examples], scan.hashes, [key_of[one.id] for one in examples])
-        found = clean(features, divided.dataset.labels[rows], keys)
+        with one_blas_thread():
+            found = clean(features, divided.dataset.labels[rows], keys)
     talk.say(f"clean: {found.words()}")
     parts, why = divided.split.parts.astype("<U7"), divided.split.why.astype(object)
     out = sorted(found.reasons)

@@ -13,6 +13,7 @@ from linnaeus.classifier import Classifier
 from linnaeus.config import Recipe
 from linnaeus.data.traits import measure
 from linnaeus.errors import SourceError
+from linnaeus.learn.engine import one_blas_thread
 from linnaeus.metrics import score
 from linnaeus.metrics.abstention import Judgement, divide
 from linnaeus.metrics.calibration import Calibration, fit_calibration
@@ -58,16 +59,17 @@ def examine(
     where = where_of(source, data_dir=data_dir, corrections=corrections)
     looked = look_at_all(open_pictures(where, talk), where, classifier.preprocessing, Recipe().data.cache_gb, talk)
     say_aside(looked.accounted, talk)
-    judged = evaluate(classifier, looked.dataset, looked.scan, talk)
-    results = results_of(
-        raw(judged),
-        judged.predictions,
-        classifier.calibration,
-        classifier.judgement,
-        part=looked.dataset.name,
-        columns=measure(looked.dataset, looked.scan, classifier.preprocessing).columns(),
-        groups=judged.groups,
-    )
+    with one_blas_thread():
+        judged = evaluate(classifier, looked.dataset, looked.scan, talk)
+        results = results_of(
+            raw(judged),
+            judged.predictions,
+            classifier.calibration,
+            classifier.judgement,
+            part=looked.dataset.name,
+            columns=measure(looked.dataset, looked.scan, classifier.preprocessing).columns(),
+            groups=judged.groups,
+        )
     return Examined(looked.accounted, judged.predictions, judged.scores, results)
 
 

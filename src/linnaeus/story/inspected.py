@@ -15,6 +15,7 @@ from linnaeus.data.ties import unite
 from linnaeus.data.traits import measure
 from linnaeus.errors import RunError
 from linnaeus.learn.embeddings import embed
+from linnaeus.learn.engine import one_blas_thread
 from linnaeus.records import Finding, Split
 from linnaeus.run import Run
 from linnaeus.story.divided import grouped
@@ -121,14 +122,14 @@ def inspect_pictures(where: Mapping[str, Any], recipe: Recipe, talk: Talk) -> In
     kept, scan = looked.dataset, looked.scan
     keys = unite([one.group for one in kept.examples], scan.hashes, looked.clusters)
     parts = split(kept, scan.hashes, used.split, clusters=looked.clusters)
-    with talk.stage("quality"):
+    with talk.stage("quality"), one_blas_thread():
         traits = measure(kept, scan, how)
         odd = find_odd(kept, scan, traits, how)
         balance = find_imbalance(kept, parts=parts.parts, test_share=used.split.test)
         shortcuts = find_shortcuts(kept, scan, traits, clusters=keys)
     with talk.stage("features"):
         features = embed(scan, how, cache_dir=cache_dir, cache_gb=used.data.cache_gb, talk=talk)
-    with talk.stage("labels"):
+    with talk.stage("labels"), one_blas_thread():
         labels = audit_labels(kept, features, keys)
         drift = find_drift(kept, parts.parts, traits, features=features, clusters=keys)
         more = enough(features, kept.labels, keys)

@@ -16,6 +16,7 @@ from linnaeus.config import Recipe, validate
 from linnaeus.data.cache import Scan
 from linnaeus.data.traits import measure
 from linnaeus.errors import CheckFailed, Interrupted, RunError, SourceError
+from linnaeus.learn.engine import one_blas_thread
 from linnaeus.metrics.unknown import measure_unknown
 from linnaeus.provenance import about, fingerprint, provenance, summary, write_tensorboard
 from linnaeus.records import Dataset, Scores, Split
@@ -154,7 +155,7 @@ def _rest_of_story(run: Run, dataset: Dataset, used: Recipe, clock: Clock, talk:
     run.write_provenance(provenance(run, prepared.dataset, hashes, prepared.accounted, seed))
     with talk.stage("train"):
         trained = train(run, prepared.material, prepared.used, clock=clock, talk=talk)
-    with talk.stage("evaluate"):
+    with talk.stage("evaluate"), one_blas_thread():
         classifier, scores = _evaluate(run, prepared, trained.classifier, talk)
     classifier = replace(classifier, about=about(run, prepared.used, trained.fitted.epochs, scores))
     classifier.save(run.model_dir)
