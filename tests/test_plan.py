@@ -196,3 +196,11 @@ def test_smote_without_a_solved_head_is_refused_and_says_what_to_take():
         balance_of(CIFAR, balance="smote")
     assert "oversample" in caught.value.fix
     assert balance_of(PHOTOS, balance="smote")[0] == "smote"
+
+
+@pytest.mark.parametrize(("budget_s", "name"), [(None, "small-64"), (600, "small-64"), (65, "small-32")])
+def test_a_short_budget_takes_the_slim_network_for_many_small_pictures(budget_s, name):
+    used, decisions = plan(load_recipe(None, {} if budget_s is None else {"budget_s": budget_s}), CIFAR, QUICK)
+    assert used.model.name == name
+    reason = next(one.reason for one in decisions if one.setting == "model.name")
+    assert ("budget" in reason) == (name == "small-32")
