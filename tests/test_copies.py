@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 from linnaeus.config import SplitSettings
 from linnaeus.data.cache import scan
 from linnaeus.records import Dataset, Example, Place, Preprocessing
-from linnaeus.verbs.audit import account, audit, find_copies, leaks
+from linnaeus.verbs.audit import account, audit, find_copies
 from linnaeus.verbs.audit import copies as module
 from linnaeus.verbs.audit.clusters import cluster
 from linnaeus.verbs.audit.pairs import Pairs, compose, invert, rule_for
@@ -153,16 +153,6 @@ def test_equal_bytes_go_into_the_cluster_of_their_near_duplicate(look):
     files = {"a/x.png": png(original(1)), "a/copy.png": png(original(1)), "a/y.png": altered(original(1), "darker")}
     dataset, _, copies = look({**STRANGERS, **files})
     assert sets(dataset, copies) == {frozenset(files)}
-
-
-def test_copies_across_given_parts_are_a_leak(look):
-    files = {**STRANGERS, "a/x.png": png(original(1)), "a/y.png": altered(original(1), "cropped")}
-    dataset, _, copies = look(files, {"a/x.png": "train", "a/y.png": "test"})
-    (leak,) = leaks(dataset, copies)
-    assert (leak.kind, leak.ids, leak.severity) == ("leak", ("a/x.png", "a/y.png"), "warning")
-    assert "a/x.png (train), a/y.png (test)" in leak.evidence
-    dataset, _, copies = look(files, {"a/x.png": "train", "a/y.png": "train"})
-    assert leaks(dataset, copies) == []
 
 
 def test_split_keeps_near_duplicates_on_one_side(look):

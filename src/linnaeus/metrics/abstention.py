@@ -107,10 +107,7 @@ class Judgement:
 
     def accepts(self, probabilities: np.ndarray, max_error: float) -> np.ndarray:
         """Tell which pictures to answer, bool [N]: none where nothing can be promised."""
-        threshold = self.threshold(max_error)
-        if threshold is None:
-            return np.zeros(len(probabilities), dtype=bool)
-        return _rounded(probabilities).max(axis=1) >= threshold
+        return keeps(self.promise(max_error), probabilities)
 
     def rule(self, coverage: float, method: str = "LAC", *, class_conditional: bool = False) -> PredictionSets:
         """Fit the rule of prediction sets that hold the true class with probability `coverage`; see `fit_sets`."""
@@ -138,6 +135,13 @@ class Judgement:
             )
         scores = self.detector.score(Seen(logits, features))
         return scores, scores > self.strange_above
+
+
+def keeps(promise: Promise, probabilities: np.ndarray) -> np.ndarray:
+    """Tell which answers keep a promise, bool [N]: none where nothing could be promised."""
+    if promise.threshold is None:
+        return np.zeros(len(probabilities), dtype=bool)
+    return _rounded(probabilities).max(axis=1, initial=0.0) >= promise.threshold
 
 
 def divide(labels: np.ndarray, *, groups: Sequence[str] | None = None, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

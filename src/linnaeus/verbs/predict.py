@@ -13,7 +13,9 @@ import numpy as np
 from linnaeus.classifier import UNKNOWN, Classifier
 from linnaeus.data.decode import middle, prepare, read_bytes
 from linnaeus.errors import CheckFailed, ModelError, PictureError
+from linnaeus.metrics.abstention import keeps
 from linnaeus.metrics.costs import cheapest
+from linnaeus.metrics.selective import Promise
 from linnaeus.metrics.unknown import Seen
 from linnaeus.records import Place, Preprocessing
 
@@ -148,10 +150,10 @@ def _read(path: str, preprocessing: Preprocessing) -> np.ndarray | PictureError:
 
 @dataclass(frozen=True)
 class _Rules:
-    """The demand, turned into thresholds once."""
+    """The demand, turned into a promise once."""
 
     demand: Demand
-    least_confidence: float | None
+    promise: Promise | None
 
     @classmethod
     def of(cls, classifier: Classifier, demand: Demand) -> _Rules:
@@ -168,7 +170,7 @@ class _Rules:
             raise CheckFailed(
                 f"at most {100 * demand.max_error:g} % errors should be promised.", got=promise.why, fix="ask for less."
             )
-        return cls(demand, promise.threshold)
+        return cls(demand, promise)
 
 
 def _answer(classifier: Classifier, rules: _Rules, paths: list[str], read: list[np.ndarray | PictureError]) -> Answers:
@@ -184,11 +186,8 @@ def _answer(classifier: Classifier, rules: _Rules, paths: list[str], read: list[
         return replace(answers, demand=rules.demand)
     strange, unknown = judgement.strange(seen.logits, seen.features) if judgement.detector else (None, None)
     accepted = None
-    if rules.least_confidence is not None:
-        # Held pictures' probabilities are kept in single precision, so these are rounded alike.
-        confidence = probabilities.max(axis=1, initial=0).astype(np.float32).astype(np.float64)
-        sure = confidence >= rules.least_confidence
-        accepted = _spread(sure, rows, N, False)
+    if rules.promise is not None and rules.promise.possible:
+        accepted = _spread(keeps(rules.promise, probabilities), rows, N, False)
     sets = judgement.sets(probabilities, rules.demand.coverage) if rows else np.zeros((0, K), bool)
     return replace(
         answers,

@@ -1,7 +1,7 @@
 """audit: say of every file found whether it is used, or why not, and what else is doubtful about pictures and labels."""
 
 from linnaeus.verbs.audit.balance import find_imbalance
-from linnaeus.verbs.audit.copies import Copies, find_copies, leaks
+from linnaeus.verbs.audit.copies import Copies, find_copies
 from linnaeus.verbs.audit.drift import find_drift
 from linnaeus.verbs.audit.enough import enough
 from linnaeus.verbs.audit.files import account, audit
@@ -20,5 +20,4 @@ __all__ = [
     "find_imbalance",
     "find_odd",
     "find_shortcuts",
-    "leaks",
 ]

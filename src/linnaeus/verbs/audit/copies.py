@@ -14,7 +14,7 @@ from linnaeus.data.cache import Scan
 from linnaeus.data.fingerprints import Fingerprints, fingerprints
 from linnaeus.data.pixels import Pixels
 from linnaeus.errors import PictureError
-from linnaeus.records import PARTS, Dataset, Finding, Preprocessing
+from linnaeus.records import Dataset, Finding, Preprocessing
 from linnaeus.verbs.audit.clusters import Cluster, cluster
 from linnaeus.verbs.audit.pairs import Pairs, Rule, candidates, confirm, is_plain, rule_for
 from linnaeus.verbs.audit.remembered import remembered
@@ -245,22 +245,3 @@ def _describe(dataset: Dataset, scan: Scan, one: Cluster) -> str:
     ]
     more = f" and {len(members) - SHOWN:,} more" if len(members) > SHOWN else ""
     return f"{named(one.representative)}, the largest) and {', '.join(told)}{more}"
-
-
-def leaks(dataset: Dataset, copies: Copies) -> list[Finding]:
-    """Tell which copies lie on different sides of a split that the source gives.
-
-    For an audit without a split; `split` tells the same of the split that it makes. Equal bytes count too.
-    """
-    members: defaultdict[str, list[int]] = defaultdict(list)
-    for row, (key, example) in enumerate(zip(copies.keys, dataset.examples, strict=True)):
-        if key and example.split:
-            members[key].append(row)
-    across = [rows for rows in members.values() if len({dataset.examples[row].split for row in rows}) > 1]
-    if not across:
-        return []
-    rows = [row for one in across for row in one]
-    shown = sorted((dataset.examples[row] for row in across[0]), key=lambda one: PARTS.index(one.split))
-    named = ", ".join(f"{example.id} ({example.split})" for example in (shown[0], shown[-1]))
-    evidence = f"copies on different sides of the given split: {len(rows):,} pictures in {len(across):,} set(s)"
-    return [Finding("leak", tuple(dataset.examples[row].id for row in rows), f"{evidence}, such as {named}")]

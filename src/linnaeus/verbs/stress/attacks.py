@@ -68,7 +68,7 @@ def planned(names: tuple[str, ...], size_px: int) -> list[list[Attack]]:
         SettingsError: An attack is not known.
     """
     if strange := [name for name in names if name not in NAMES]:
-        raise SettingsError(f"attack {strange[0]!r} does not exist.", fix=f"take {', '.join(NAMES)}.")
+        raise SettingsError(f"attack {strange[0]!r} does not exist.", fix=f"take {', '.join(NAMES)} or patch.")
     small = size_px <= SMALL_PX
     l2 = tuple(255 * radius for radius in L2_RADII["small" if small else "large"])
     radii: tuple[tuple[Literal["Linf", "L2"], tuple[float, ...]], ...] = (("Linf", LINF_RADII), ("L2", l2))
