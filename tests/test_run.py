@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from linnaeus import run as run_module
+from linnaeus.atomic import write_text
 from linnaeus.config import Recipe, load_recipe
 from linnaeus.errors import RunError
 from linnaeus.metrics import score
 from linnaeus.records import Dataset, Decision, Example, Finding, Place, Predictions, Split
-from linnaeus.run import Run, write_text
+from linnaeus.run import Run
 
 CLASSES = ("blau, kühl", 'q"uote', "007")
 

@@ -18,22 +18,21 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from linnaeus.data.decode import middle, picture_to_stored
+from linnaeus.atomic import write_text
+from linnaeus.data.decode import middle, picture_to_stored, prepare
 from linnaeus.errors import ModelError, RunError
 from linnaeus.learn.engine import Engine
 from linnaeus.learn.infer import infer
-from linnaeus.metrics.abstention import Judgement
+from linnaeus.metrics.abstention import UNKNOWN, Judged, Judgement
 from linnaeus.metrics.calibration import Calibration
 from linnaeus.metrics.unknown import Seen
 from linnaeus.nn import own_code, zoo
 from linnaeus.nn.head import both, features, linear_head
 from linnaeus.nn.input import FromBytes
+from linnaeus.nn.reshape import reshape
 from linnaeus.records import Preprocessing
-from linnaeus.run import write_text
 
 FORMAT = 1
-UNKNOWN = "unknown"
-"""What is said of a picture that looks like none of the classes."""
 WEIGHTS, CONFIG, CODE = "model.safetensors", "config.json", "network.py"
 JUDGEMENT = "judgement.safetensors"
 
@@ -50,6 +49,7 @@ class Classifier:
         calibration: Makes probabilities of logits; fitted on validation pictures.
         judgement: What it takes to say "I don't know"; None of a model that had too few validation pictures.
         options: Keyword arguments the network was made with.
+        pruned: Channels or blocks were taken out of the network: its layers have the sizes of its tensors.
         about: Data fingerprint, versions, seed, scores ...: whatever describes the training.
 
     Example:
@@ -65,6 +65,7 @@ class Classifier:
     calibration: Calibration = field(default_factory=Calibration)
     judgement: Judgement | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    pruned: bool = False
     about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -138,6 +139,23 @@ class Classifier:
         table = torch.cat(parts)
         return Seen(table[:, -K:].double().numpy(), table[:, :-K].numpy())
 
+    def read(self, data: bytes) -> np.ndarray:
+        """Bring the bytes of a file to the network's size: uint8 [size_px, size_px, C].
+
+        Raises:
+            PictureError: With the reason.
+        """
+        return middle(prepare(data, "", self.preprocessing), self.preprocessing.size_px)
+
+    def judge(self, pictures: np.ndarray) -> Judged:
+        """Answer pictures that `read` gave, uint8 [N, size_px, size_px, C]: all that `predict` needs to know of them."""
+        judgement = self.judgement
+        seen = self.embed([pictures]) if judgement else Seen(self.logits([pictures]))
+        probabilities = self.calibration.probabilities(seen.logits)
+        if judgement is None or judgement.detector is None:
+            return Judged(probabilities)
+        return Judged(probabilities, *judgement.strange(seen.logits, seen.features))
+
     def save(self, folder: Path) -> None:
         """Write the model folder: tensors as safetensors, everything else as JSON, in timm's and the hub's schema."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -180,7 +198,7 @@ class Classifier:
             weights="none",
             options=ours["options"],
         )
-        _fill(network, place / WEIGHTS)
+        _fill(network, place / WEIGHTS, pruned=ours.get("pruned", False))
         return cls(
             network=network,
             architecture=architecture,
@@ -189,6 +207,7 @@ class Classifier:
             calibration=Calibration.of(ours["calibration"]),
             judgement=_read_judgement(place / JUDGEMENT, config["label_names"]),
             options=ours["options"],
+            pruned=ours.get("pruned", False),
             about=ours["about"],
         )
 
@@ -251,6 +270,7 @@ class Classifier:
                 "preprocessing": asdict(about),
                 "calibration": self.calibration.document(),
                 "options": dict(self.options),
+                "pruned": self.pruned,
                 "about": dict(self.about),
             },
         }
@@ -309,9 +329,10 @@ def _architecture(name: str, place: Path, trust_code: bool) -> str:
     return f"{code}:{name.rpartition(':')[2]}"
 
 
-def _fill(network: nn.Module, weights: Path) -> None:
+def _fill(network: nn.Module, weights: Path, *, pruned: bool) -> None:
     try:
-        network.load_state_dict(load_file(weights))
+        tensors = load_file(weights)
+        (reshape(network, tensors) if pruned else network).load_state_dict(tensors)
     except Exception as error:
         raise ModelError(f"{weights} should hold the network's tensors.", got=str(error)[:300]) from None
 

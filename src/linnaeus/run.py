@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -13,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from linnaeus.atomic import plain, write_json, write_text
 from linnaeus.config import Recipe, validate
 from linnaeus.errors import RunError, SourceError
 from linnaeus.records import (
@@ -190,7 +189,7 @@ class Run:
     def log(self, event: Mapping[str, Any]) -> None:
         """Append one event to the journal, flushed at once."""
         with self.journal_path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(event, ensure_ascii=False, default=_plain) + "\n")
+            file.write(json.dumps(event, ensure_ascii=False, default=plain) + "\n")
 
     def journal(self) -> list[dict[str, Any]]:
         """Read all whole lines; a line cut off by a kill is left out."""
@@ -289,7 +288,7 @@ class Run:
         return self.folder / name
 
     def _write_json(self, name: str, values: Mapping[str, Any]) -> None:
-        write_text(self._path(name), json.dumps(values, ensure_ascii=False, indent=1, default=_plain) + "\n")
+        write_json(self._path(name), values)
 
     def _read_json(self, name: str) -> dict[str, Any]:
         try:
@@ -372,31 +371,12 @@ def scores_document(scores: Scores) -> dict[str, Any]:
     }
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file or nothing: temporary file, flush to disk, rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-    with unfinished.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
-
-
 def _whole_lines(text: str) -> Iterator[dict[str, Any]]:
     for line in text.splitlines():
         try:
             yield json.loads(line)
         except json.JSONDecodeError:
             continue
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    if isinstance(value, Path):
-        return str(value)
-    raise TypeError(f"{type(value).__name__} has no plain form")
 
 
 def _fresh_folder(name: str) -> Path:

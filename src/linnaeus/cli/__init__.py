@@ -5,7 +5,21 @@ from __future__ import annotations
 import sys
 
 # Each module adds its own commands.
-from linnaeus.cli import audit, compare, doctor, evaluate, explain, models, plan, predict, report, review, stress, train  # noqa: F401
+from linnaeus.cli import (  # noqa: F401
+    audit,
+    compare,
+    doctor,
+    evaluate,
+    explain,
+    export,
+    models,
+    plan,
+    predict,
+    report,
+    review,
+    stress,
+    train,
+)
 from linnaeus.cli.app import app
 from linnaeus.errors import LinnaeusError
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from linnaeus.cli.app import Cost, Json, TrustCode, app, print_json, share_of
 from linnaeus.errors import SettingsError
 from linnaeus.terminal import talking
+
+if TYPE_CHECKING:
+    from linnaeus.verbs.predict import Model
 
 
 @app.command
@@ -34,7 +37,7 @@ def predict(
     Parameters
     ----------
     run
-        A run or a model folder.
+        A run, a model folder, or an exported file: model.onnx, model.xml, model.tflite ...
     paths
         Files, folders, globs, or - for a list on stdin.
     out
@@ -55,20 +58,19 @@ def predict(
         )
     if strays := [path for path in paths if path.startswith("-") and path != "-"]:
         raise SettingsError(f"{strays[0]} is no option of predict.", fix=f"./{strays[0]} if it is a file.")
-    from linnaeus.classifier import Classifier
     from linnaeus.metrics.costs import read_costs
     from linnaeus.verbs.predict import Demand
     from linnaeus.verbs.predict import predict as answers_of
 
     shares = share_of("--max-error", max_error), share_of("--coverage", coverage) or 0.9
-    classifier = Classifier.load(run, trust_code=trust_code)
-    demand = Demand(unknown, *shares, read_costs(cost, classifier.classes) if cost else None)
+    model = _model(run, trust_code)
+    demand = Demand(unknown, *shares, read_costs(cost, model.classes) if cost else None)
     writer = TableWriter(out) if out is not None else None
     rows: list[dict[str, Any]] = []
     count = unreadable = 0
     with talking() as talk:
         try:
-            for answers in answers_of(classifier, expand_inputs(paths), demand):
+            for answers in answers_of(model, expand_inputs(paths), demand):
                 count += len(answers.paths)
                 unreadable += sum(bool(error) for error in answers.errors)
                 talk.progress("predicting", count, None)
@@ -94,6 +96,17 @@ def predict(
     print(
         f"{count:,} inputs, {unreadable} of them unreadable" + (f"; written to {out}" if out else ""), file=sys.stderr
     )
+
+
+def _model(path: Path, trust_code: bool) -> Model:
+    """Open an exported file without PyTorch, or a classifier."""
+    from linnaeus.targets import Exported, target_of
+
+    if target_of(path) is not None:
+        return Exported.load(path)
+    from linnaeus.classifier import Classifier
+
+    return Classifier.load(path, trust_code=trust_code)
 
 
 def _print_answers(columns: dict[str, list[Any]]) -> None:

@@ -31,8 +31,14 @@ def _nearest(given: int, wanted: int) -> np.ndarray:
 
 
 def _antialiased(picture: np.ndarray, height: int, width: int, interpolation: str) -> np.ndarray:
-    """Resize bytes with torch's vector code: Pillow's algorithm, five times as fast."""
-    import torch
+    """Resize bytes with torch's vector code: Pillow's algorithm, five times as fast.
+
+    Where an exported file is run without PyTorch, Pillow itself does it: a byte in some thousands is one grey level off.
+    """
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return _with_pillow(picture, height, width, interpolation)
 
     writable = np.require(picture, requirements=["C", "W"])
     with torch.inference_mode():
@@ -40,3 +46,13 @@ def _antialiased(picture: np.ndarray, height: int, width: int, interpolation: st
         given: torch.Tensor = torch.from_numpy(writable).unsqueeze(0).permute(0, 3, 1, 2)
         resized = torch.nn.functional.interpolate(given, (height, width), mode=interpolation, antialias=True)
         return np.ascontiguousarray(resized.permute(0, 2, 3, 1)[0].numpy())
+
+
+def _with_pillow(picture: np.ndarray, height: int, width: int, interpolation: str) -> np.ndarray:
+    from PIL import Image
+
+    kind = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}[interpolation]
+    grey = picture.shape[2] == 1
+    given = Image.fromarray(np.ascontiguousarray(picture[:, :, 0] if grey else picture))
+    resized = np.asarray(given.resize((width, height), kind))
+    return resized[:, :, None] if grey else resized

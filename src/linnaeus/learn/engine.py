@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from linnaeus.learn.objectives import Batch, Objective, Outcome
 from linnaeus.learn.pieces import Pieces
+from linnaeus.machine import cores_here, memory_gb, processor_name
 
 MALLOC_TRIM_THRESHOLD, MALLOC_MMAP_THRESHOLD = -1, -3
 """glibc's numbers for its two settings, from malloc.h."""
@@ -42,12 +41,12 @@ class Machine:
     def here(cls) -> Machine:
         """Look at this machine."""
         cores = cores_here()
-        memory = _memory_gb()
+        memory = memory_gb()
         if torch.cuda.is_available():
             return cls("cuda", torch.cuda.get_device_name(), cores, memory, torch.cuda.is_bf16_supported())
         if torch.backends.mps.is_available():
             return cls("mps", "Apple GPU", cores, memory, False)
-        return cls("cpu", _processor_name(), cores, memory, _cpu_has_bf16())
+        return cls("cpu", processor_name(), cores, memory, _cpu_has_bf16())
 
 
 class Engine:
@@ -138,28 +137,6 @@ def one_blas_thread() -> Iterator[None]:
         yield
 
 
-def cores_here() -> int:
-    """Count the processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _cpu_has_bf16() -> bool:
     cpu = torch.cpu
     return any(getattr(cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-
-
-def _processor_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        import platform
-
-        return platform.processor() or platform.machine()
-
-
-def _memory_gb() -> float:
-    try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
-    except (ValueError, OSError, AttributeError):
-        return 0.0

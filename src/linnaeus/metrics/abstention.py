@@ -14,10 +14,35 @@ from linnaeus.metrics.selective import Promise, aurc, excess_aurc, measure_promi
 from linnaeus.metrics.unknown import Choice, Detector, Seen, UnknownScores, read_detector
 from linnaeus.records import Predictions
 
+UNKNOWN = "unknown"
+"""What is said of a picture that looks like none of the classes."""
 NUMBERS_AT_MOST = 2_000_000
 """So many probabilities are kept, 8 MB: of 5 classes 400,000 pictures, of 1,000 classes 2,000."""
 MAX_ERRORS = (0.005, 0.01, 0.02, 0.05, 0.1)
 ALPHAS = (0.1, 0.05)
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What a model says of some pictures, whatever runs it.
+
+    Attributes:
+        probabilities: Calibrated, float64 [N, K].
+        strange: How strange each picture is, [N]; None of a model that cannot tell.
+        unknown: Whether it counts as of no known class, bool [N]; None with `strange`.
+    """
+
+    probabilities: np.ndarray
+    strange: np.ndarray | None = None
+    unknown: np.ndarray | None = None
+
+
+def together(parts: Sequence[Judged]) -> Judged:
+    """Put together what was said of one portion of pictures after the other; at least one."""
+    columns = ([getattr(part, name) for part in parts] for name in ("probabilities", "strange", "unknown"))
+    probabilities, strange, unknown = (None if one[0] is None else np.concatenate(one) for one in columns)
+    assert probabilities is not None
+    return Judged(probabilities, strange, unknown)
 
 
 @dataclass(frozen=True, eq=False)

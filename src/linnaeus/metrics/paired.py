@@ -162,8 +162,20 @@ def mcnemar(only_first: int | np.ndarray, only_second: int | np.ndarray) -> np.n
     return np.minimum(1.0, 2 * binom.cdf(fewer, both, 0.5))
 
 
-def tango(only_first: int, only_second: int, n: int) -> Estimate:
+def accuracy_difference(right_first: np.ndarray, right_second: np.ndarray, *, z: float = Z_95) -> Estimate:
+    """Estimate the difference second - first of two accuracies, of which it is known who was right where, bool [N] each."""
+    only = int((right_first & ~right_second).sum()), int((right_second & ~right_first).sum())
+    return tango(*only, len(right_first), z=z)
+
+
+def tango(only_first: int, only_second: int, n: int, *, z: float = Z_95) -> Estimate:
     """Estimate the difference second - first of two accuracies on the same n pictures, by Tango's score interval.
+
+    Args:
+        only_first: Pictures that only the first has right.
+        only_second: Pictures that only the second has right.
+        n: Pictures.
+        z: Standard normal quantile of either end; 1.96 gives 95 %.
 
     Source:
         T. Tango (1998), Stat. Med. 17, 891-908: every difference that the score test would not reject.
@@ -183,8 +195,8 @@ def tango(only_first: int, only_second: int, n: int) -> Estimate:
 
     # At the very ends no variance is left.
     edge = 1 - 1e-9
-    low = brentq(lambda one: score(one) - Z_95, -edge, value) if value > -edge and score(-edge) > Z_95 else -1.0
-    high = brentq(lambda one: score(one) + Z_95, value, edge) if value < edge and score(edge) < -Z_95 else 1.0
+    low = brentq(lambda one: score(one) - z, -edge, value) if value > -edge and score(-edge) > z else -1.0
+    high = brentq(lambda one: score(one) + z, value, edge) if value < edge and score(edge) < -z else 1.0
     return Estimate(value, float(low), float(high), n, "tango")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from linnaeus.story.examined import Examined, examine, examine_predictions
+from linnaeus.story.exported import Wanted, ship
 from linnaeus.story.folded import Folded, cross_validate, is_cross_validation, resume_folds
 from linnaeus.story.inspected import Inspected, inspect
 from linnaeus.story.planned import Planned, foresee
@@ -16,6 +17,7 @@ __all__ = [
     "Folded",
     "Inspected",
     "Planned",
+    "Wanted",
     "cross_validate",
     "examine",
     "examine_predictions",
@@ -27,5 +29,6 @@ __all__ = [
     "report_in_full",
     "resume",
     "resume_folds",
+    "ship",
     "tell",
 ]

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from linnaeus.atomic import write_text
 from linnaeus.config import Recipe, validate
 from linnaeus.errors import Interrupted, RunError, SourceError
 from linnaeus.metrics.scores import LIMITS
 from linnaeus.provenance import fingerprint
 from linnaeus.records import Dataset, Estimate, Finding
-from linnaeus.run import Run, prediction_columns, write_text
+from linnaeus.run import Run, prediction_columns
 from linnaeus.story.divided import fold_split, grouped
 from linnaeus.story.pictures import look_at_all, open_pictures, say_aside, where_of
 from linnaeus.story.planned import Planned

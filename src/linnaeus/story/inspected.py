@@ -9,26 +9,43 @@ from typing import Any
 
 import numpy as np
 
+from linnaeus import __version__
 from linnaeus.config import Recipe
 from linnaeus.data.folders import default_cache_dir
 from linnaeus.data.ties import unite
 from linnaeus.data.traits import measure
 from linnaeus.errors import RunError
-from linnaeus.learn.embeddings import embed
+from linnaeus.learn.embeddings import NETWORK, embed
 from linnaeus.learn.engine import one_blas_thread
-from linnaeus.records import Finding, Split
+from linnaeus.records import Example, Finding, Split
 from linnaeus.run import Run
 from linnaeus.story.divided import grouped
 from linnaeus.story.pictures import Looked, look_at_all, open_pictures, where_of
 from linnaeus.story.planned import Planned
 from linnaeus.talk import Talk
 from linnaeus.verbs.audit import audit_labels, enough, find_drift, find_imbalance, find_odd, find_shortcuts
+from linnaeus.verbs.audit.drift import Drift
+from linnaeus.verbs.audit.labels import LabelAudit
+from linnaeus.verbs.audit.remembered import remembered_result
 from linnaeus.verbs.plan import preprocessing
 from linnaeus.verbs.report import report
 from linnaeus.verbs.split import split
 
 MOST_IDS = 500
 """Pictures named for one finding in the document; `audit.csv` names all."""
+
+
+JUDGED = (1, __version__)
+"""Raise the number when the same pictures would be judged otherwise."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What features tell of a whole set: it is kept, so that an unchanged set is not judged again."""
+
+    labels: LabelAudit
+    drift: Drift
+    enough: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -123,16 +140,24 @@ def inspect_pictures(where: Mapping[str, Any], recipe: Recipe, talk: Talk) -> In
     keys = unite([one.group for one in kept.examples], scan.hashes, looked.clusters)
     parts = split(kept, scan.hashes, used.split, clusters=looked.clusters)
     with talk.stage("quality"), one_blas_thread():
-        traits = measure(kept, scan, how)
+        traits = measure(kept, scan, how, cache_dir=cache_dir)
         odd = find_odd(kept, scan, traits, how)
         balance = find_imbalance(kept, parts=parts.parts, test_share=used.split.test)
         shortcuts = find_shortcuts(kept, scan, traits, clusters=keys)
-    with talk.stage("features"):
-        features = embed(scan, how, cache_dir=cache_dir, cache_gb=used.data.cache_gb, talk=talk)
-    with talk.stage("labels"), one_blas_thread():
-        labels = audit_labels(kept, features, keys)
-        drift = find_drift(kept, parts.parts, traits, features=features, clusters=keys)
-        more = enough(features, kept.labels, keys)
+
+    def judge() -> Judged:
+        with talk.stage("features"):
+            features = embed(scan, how, cache_dir=cache_dir, cache_gb=used.data.cache_gb, talk=talk)
+        with talk.stage("labels"), one_blas_thread():
+            return Judged(
+                audit_labels(kept, features, keys),
+                find_drift(kept, parts.parts, traits, features=features, clusters=keys),
+                enough(features, kept.labels, keys),
+            )
+
+    about = (JUDGED, NETWORK, how, kept.classes, scan.hashes, keys, parts.parts.tolist(), *map(_told, kept.examples))
+    judged = remembered_result(cache_dir, about, Judged, judge)
+    labels, drift = judged.labels, judged.drift
     findings = [
         *kept.findings,
         *parts.findings,
@@ -149,7 +174,7 @@ def inspect_pictures(where: Mapping[str, Any], recipe: Recipe, talk: Talk) -> In
         "shortcuts": shortcuts.document(),
         "drift": drift.document(),
         "labels": labels.document,
-        "enough": more,
+        "enough": judged.enough,
     }
     columns = {
         "suggested": [row.suggested for row in labels.rows],
@@ -160,6 +185,11 @@ def inspect_pictures(where: Mapping[str, Any], recipe: Recipe, talk: Talk) -> In
     }
     table = _table(looked, parts, findings, columns)
     return Inspected(looked, findings, table, facts, {name: round(value, 2) for name, value in talk.seconds.items()})
+
+
+def _told(example: Example) -> tuple[object, ...]:
+    """List what a source says of a picture, apart from where it is."""
+    return example.id, example.label, example.group, example.extra
 
 
 def _table(

@@ -24,6 +24,8 @@ class Resizing(nn.Module):
         ModelError: The pictures are resized by picking the nearest pixel, which has no such matrix.
     """
 
+    behind: Tensor
+
     def __init__(self, preprocessing: Preprocessing) -> None:
         super().__init__()
         if preprocessing.interpolation not in ("bilinear", "bicubic"):
@@ -66,7 +68,9 @@ class Resizing(nn.Module):
             (torch.floor((W - wide) / 2), wide, w, torch.round((w - size) / 2)),
         )
 
-    def _weights(self, place: Tensor, first: Tensor, used: Tensor, wanted: Tensor, begin: Tensor) -> tuple[Tensor, Tensor]:
+    def _weights(
+        self, place: Tensor, first: Tensor, used: Tensor, wanted: Tensor, begin: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Compute how much each pixel counts for each kept place, [S, pixels], and which places lie inside, [S]."""
         at = torch.arange(self.about.size_px).float() + begin
         scale = used / wanted

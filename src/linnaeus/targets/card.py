@@ -67,7 +67,13 @@ class Card:
         document = {
             "format": FORMAT,
             "classes": list(self.classes),
-            "input": {"name": INPUT, "dtype": "uint8", "shape": list(self.input_shape), "colours": "RGB"},
+            "input": {
+                "name": INPUT,
+                "dtype": "uint8",
+                "shape": list(self.input_shape),
+                "layout": self.layout,
+                "colours": "RGB",
+            },
             "outputs": list(self.outputs),
             "precision": self.precision,
             "preprocessing": asdict(self.preprocessing),
@@ -92,18 +98,20 @@ class Card:
             newer = read["format"] > FORMAT
             if not newer:
                 shape, classes = read["input"]["shape"], tuple(map(str, read["classes"]))
-                about = {name: tuple(one) if isinstance(one, list) else one for name, one in read["preprocessing"].items()}
+                about: dict[str, Any] = {
+                    name: tuple(one) if isinstance(one, list) else one for name, one in read["preprocessing"].items()
+                }
                 return cls(
                     classes=classes,
                     preprocessing=Preprocessing(**about),
                     outputs=tuple(read["outputs"]),
-                    layout="nchw" if shape[1] == 3 else "nhwc",
+                    layout=read["input"]["layout"],
                     any_size=shape[1] == "height",
                     precision=read["precision"],
                     judgement=_read(read["judgement"], classes) if read["judgement"] else None,
                     about=read["about"],
                 )
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, AssertionError) as error:
             raise ModelError(f"{where} should say what it is.", got=f"{type(error).__name__}: {error}") from None
         raise ModelError(
             f"{where} should be of format {FORMAT}.", got=f"format {read['format']}", fix="install a newer linnaeus."

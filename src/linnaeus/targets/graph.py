@@ -15,7 +15,7 @@ from linnaeus.errors import ModelError, SettingsError
 from linnaeus.metrics.calibration import FLOOR, Calibration
 from linnaeus.metrics.unknown import Detector, Energy, Mahalanobis, MaxLogit, Neighbours
 from linnaeus.nn.fold import folded
-from linnaeus.nn.head import linear_head
+from linnaeus.nn.head import features, linear_head
 from linnaeus.targets.any_size import Resizing
 from linnaeus.targets.card import FEATURES, LAYOUTS, OUTPUTS, PROBABILITIES, UNKNOWN_SCORE, Card
 
@@ -41,6 +41,9 @@ class Graph(nn.Module):
         ModelError: The model cannot give what is asked for.
     """
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(
         self,
         classifier: Classifier,
@@ -51,11 +54,14 @@ class Graph(nn.Module):
     ) -> None:
         super().__init__()
         self.card = card_of(classifier, outputs, layout, any_size)
+        self.classifier = classifier
         about = classifier.preprocessing
         network = copy.deepcopy(classifier.network).cpu().float().eval()
         for parameter in network.parameters():
             parameter.requires_grad_(False)
-        example = torch.zeros(2, about.channels, about.size_px, about.size_px)
+        # Of noise, not of zeros: on these a norm that is folded wrongly may still answer alike.
+        noise = torch.Generator().manual_seed(0)
+        example = torch.randn(2, about.channels, about.size_px, about.size_px, generator=noise)
         network = copy.deepcopy(folded(network, example)).to(memory_format=torch.contiguous_format)
         self.resizing = Resizing(about) if any_size else None
         self.channels = about.channels
@@ -63,7 +69,7 @@ class Graph(nn.Module):
         mean = torch.tensor(about.mean, dtype=torch.float32).reshape(1, -1, 1, 1)
         self.register_buffer("scale", 1 / deviation)
         self.register_buffer("shift", -255 * mean / deviation)
-        self.head = _cut_head(network) if _needs_features(self.card, classifier) else None
+        self.head = _cut_head(network, example) if _needs_features(self.card, classifier) else None
         self.network = network
         self.calibrated = Calibrated(classifier.calibration, len(classifier.classes))
         strange = classifier.judgement.detector if classifier.judgement is not None else None
@@ -78,10 +84,10 @@ class Graph(nn.Module):
         x = (grey(x) if self.channels == 1 else x) * self.scale + self.shift
         seen = self.network(x)
         logits = seen if self.head is None else self.head(seen)
-        found = {PROBABILITIES: lambda: self.calibrated(logits), FEATURES: lambda: seen}
+        found = {PROBABILITIES: self.calibrated(logits), FEATURES: seen}
         if self.strangeness is not None:
-            found[UNKNOWN_SCORE] = lambda: self.strangeness(logits, seen)  # type: ignore[misc]
-        given = tuple(found[name]() for name in self.card.outputs)
+            found[UNKNOWN_SCORE] = self.strangeness(logits, seen)
+        given = tuple(found[name] for name in self.card.outputs)
         return given if len(given) > 1 else given[0]
 
     def example(self, N: int = 2) -> Tensor:
@@ -116,11 +122,20 @@ def card_of(classifier: Classifier, outputs: Sequence[str] | None, layout: str, 
             fix="leave unknown_score out.",
         )
     kept = None if judgement is None else replace(judgement, detector=None)
-    return Card(classifier.classes, classifier.preprocessing, chosen, layout, any_size, judgement=kept, about=classifier.about)
+    return Card(
+        classifier.classes, classifier.preprocessing, chosen, layout, any_size, judgement=kept, about=classifier.about
+    )
 
 
 class Calibrated(nn.Module):
     """`Calibration.probabilities` as a part of the graph: logits [N, K] to probabilities [N, K]."""
+
+    scale: Tensor
+    shift: Tensor
+    starts: Tensor
+    steepness: Tensor
+    rises: Tensor
+    lowest: Tensor
 
     def __init__(self, calibration: Calibration, K: int) -> None:
         super().__init__()
@@ -133,7 +148,7 @@ class Calibrated(nn.Module):
         self.register_buffer("scale", torch.tensor(scale, dtype=torch.float32))
         self.register_buffer("shift", torch.tensor(shift, dtype=torch.float32))
         if calibration.kind == "isotonic":
-            for name, values in zip(("starts", "widths", "slopes", "lowest"), _pieces(calibration), strict=True):
+            for name, values in zip(("starts", "steepness", "rises", "lowest"), _pieces(calibration), strict=True):
                 self.register_buffer(name, torch.tensor(values, dtype=torch.float32))
 
     def forward(self, logits: Tensor) -> Tensor:
@@ -141,24 +156,25 @@ class Calibrated(nn.Module):
         p = (logits * self.scale + self.shift).softmax(1)
         if self.kind != "isotonic":
             return p
-        inside = (p.unsqueeze(2) - self.starts).clamp_min(0)
-        raised = (torch.minimum(inside, self.widths.expand_as(inside)) * self.slopes).sum(2) + self.lowest
+        # Classes stay the last axis: OpenVINO 2026.4 computes [N, K, 1] - [K, M] wrongly from row K on.
+        climbed = ((p.unsqueeze(1) - self.starts) * self.steepness).clamp(0, 1)
+        raised = (climbed * self.rises).sum(1) + self.lowest
         raised = raised.clamp_min(FLOOR)
         return raised / raised.sum(1, keepdim=True)
 
 
 def _pieces(calibration: Calibration) -> tuple[np.ndarray, ...]:
-    """Write lines through knots as a sum of clamped ramps: starts, widths, slopes [K, M], lowest [K]."""
-    most = max(len(knots) for knots in calibration.knots)
-    starts, widths, slopes = (np.zeros((len(calibration.knots), max(1, most - 1))) for _ in range(3))
-    lowest = np.zeros(len(calibration.knots))
+    """Write lines through knots as a sum of ramps: where each starts, 1 / its width, its height [M, K]; lowest [K]."""
+    K, most = len(calibration.knots), max(len(knots) for knots in calibration.knots)
+    starts, steepness, rises = (np.zeros((max(1, most - 1), K)) for _ in range(3))
+    lowest = np.zeros(K)
     for k, knots in enumerate(calibration.knots):
         place, level = np.array(knots).T
         lowest[k], ramps = level[0], len(place) - 1
         # Two knots at one place are a step; it is climbed within what single precision can tell apart.
-        width = np.maximum(np.diff(place), 1e-7)
-        starts[k, :ramps], widths[k, :ramps], slopes[k, :ramps] = place[:-1], width, np.diff(level) / width
-    return starts, widths, slopes, lowest
+        starts[:ramps, k], steepness[:ramps, k] = place[:-1], 1 / np.maximum(np.diff(place), 1e-7)
+        rises[:ramps, k] = np.diff(level)
+    return starts, steepness, rises, lowest
 
 
 def strangeness(detector: Detector) -> nn.Module:
@@ -190,6 +206,11 @@ class _MaxLogitScore(nn.Module):
 
 
 class _MahalanobisScore(nn.Module):
+    centre: Tensor
+    whiten: Tensor
+    means: Tensor
+    own: Tensor
+
     def __init__(self, detector: Mahalanobis) -> None:
         super().__init__()
         for name in ("centre", "whiten", "means"):
@@ -202,6 +223,8 @@ class _MahalanobisScore(nn.Module):
 
 
 class _NeighboursScore(nn.Module):
+    bank: Tensor
+
     def __init__(self, detector: Neighbours) -> None:
         super().__init__()
         self.nearest = detector.nearest
@@ -226,8 +249,19 @@ def _needs_features(card: Card, classifier: Classifier) -> bool:
     return UNKNOWN_SCORE in card.outputs and isinstance(detector, Mahalanobis | Neighbours)
 
 
-def _cut_head(network: nn.Module) -> nn.Module:
-    """Take the last linear layer off, so that the network gives what it reads."""
+def _cut_head(network: nn.Module, example: Tensor) -> nn.Module:
+    """Take the last linear layer off, so that the network gives what it reads.
+
+    Raises:
+        ModelError: The network does something else after it, or ends in none.
+    """
+    try:
+        with torch.no_grad():
+            features(network, example)
+    except ModelError as error:
+        raise ModelError(
+            "features are what the last linear layer reads.", got=error.got, fix="leave the features out."
+        ) from None
     head = linear_head(network)
     name = next(name for name, layer in network.named_modules() if layer is head)
     parent, _, last = name.rpartition(".")

@@ -7,7 +7,6 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from linnaeus.errors import ModelError
 from linnaeus.targets.card import INPUT, KEY, Card, checked
+from linnaeus.targets.quantize_onnx import PRECISIONS, reduced, slim
 from linnaeus.targets.target import FLOAT32, Blueprint, Precision
 
 
@@ -24,9 +24,11 @@ class Onnx:
     name: ClassVar[str] = "onnx"
     title: ClassVar[str] = "ONNX"
     file: ClassVar[str] = "model.onnx"
+    marker: ClassVar[str] = ""
     extra: ClassVar[str] = "onnx"
     needs: ClassVar[tuple[str, ...]] = ("onnx", "onnxscript", "onnxruntime")
-    precisions: ClassVar[tuple[str, ...]] = ("float32",)
+    runtime: ClassVar[tuple[str, ...]] = ("onnxruntime",)
+    precisions: ClassVar[tuple[str, ...]] = PRECISIONS
     any_size: ClassVar[bool] = True
     one_by_one: ClassVar[bool] = False
 
@@ -34,8 +36,13 @@ class Onnx:
         """Write the file."""
         import onnx
 
-        model, path = onnx.load(plain_onnx(blueprint)), folder / self.file
-        set_card(model, replace(blueprint.card, precision=precision.name))
+        plain, path = plain_onnx(blueprint), folder / self.file
+        if precision.name == FLOAT32.name:
+            model, card = onnx.load(plain), blueprint.card
+        else:
+            model, card = reduced(blueprint, plain, precision)
+        slim(model)
+        set_card(model, card)
         onnx.save(model, path)
         return path
 
@@ -114,7 +121,11 @@ def _write(blueprint: Blueprint, path: Path) -> Path:
 def quiet() -> Iterator[None]:
     """Keep a converter's chatter off the terminal."""
     before = logging.root.manager.disable
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)
         try:

@@ -83,8 +83,10 @@ class Target(Protocol):
         name: As `--to` takes it.
         title: As people call it.
         file: What is written, a file or a folder, by the name it has in the export's folder.
+        marker: Of a folder, a file in it that tells its kind; "" of a file, which is told by its ending.
         extra: `pip install "linnaeus[EXTRA]"` brings what is needed; "" of what is always there.
-        needs: Modules that writing and running import.
+        needs: Modules that writing imports.
+        runtime: Modules that running imports.
         precisions: Names of the precisions that it has.
         any_size: It can hold the graph that resizes.
         one_by_one: Its files take one picture at a time; `Runner.run` does the looping.
@@ -93,8 +95,10 @@ class Target(Protocol):
     name: ClassVar[str]
     title: ClassVar[str]
     file: ClassVar[str]
+    marker: ClassVar[str]
     extra: ClassVar[str]
     needs: ClassVar[tuple[str, ...]]
+    runtime: ClassVar[tuple[str, ...]]
     precisions: ClassVar[tuple[str, ...]]
     any_size: ClassVar[bool]
     one_by_one: ClassVar[bool]
@@ -129,16 +133,17 @@ class Target(Protocol):
         ...
 
 
-def require(target: Target) -> None:
-    """Check that what a target needs is installed.
+def require(target: Target, *, writing: bool) -> None:
+    """Check that what writing, or else running, a target's files needs is installed.
 
     Raises:
         ModelError: It is not; the message says how to get it.
     """
-    missing = [name for name in target.needs if importlib.util.find_spec(name) is None]
+    wanted = target.needs if writing else target.runtime
+    missing = [name for name in wanted if importlib.util.find_spec(name) is None]
     if missing:
         raise ModelError(
-            f"{target.title} needs {', '.join(target.needs)}.",
+            f"{target.title} needs {', '.join(wanted)}.",
             got=f"no {', '.join(missing)} in this environment",
             fix=f'pip install "linnaeus[{target.extra}]"',
         )

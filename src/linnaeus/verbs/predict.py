@@ -7,23 +7,44 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Protocol
 
 import numpy as np
 
-from linnaeus.classifier import UNKNOWN, Classifier
-from linnaeus.data.decode import middle, prepare, read_bytes
+from linnaeus.data.decode import read_bytes
 from linnaeus.errors import CheckFailed, ModelError, PictureError
-from linnaeus.metrics.abstention import keeps
+from linnaeus.metrics.abstention import UNKNOWN, Judged, Judgement, keeps, together
 from linnaeus.metrics.costs import cheapest
 from linnaeus.metrics.selective import Promise
-from linnaeus.metrics.unknown import Seen
-from linnaeus.records import Place, Preprocessing
+from linnaeus.records import Place
 
 AT_ONCE = 128
 UNSURE = "unsure"
 """What is said where an answer would break the promised share of errors."""
 MAX_ERROR = 0.05
 COVERAGE = 0.9
+
+
+class Model(Protocol):
+    """Whatever answers pictures: a classifier, or an exported file."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """K names."""
+        ...
+
+    @property
+    def judgement(self) -> Judgement | None:
+        """What promises and sets rest on."""
+        ...
+
+    def read(self, data: bytes) -> np.ndarray:
+        """Bring the bytes of a file to what `judge` takes; PictureError where they are no picture."""
+        ...
+
+    def judge(self, pictures: np.ndarray) -> Judged:
+        """Answer pictures that `read` gave, stacked."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -110,13 +131,11 @@ class Answers:
         return "|".join(name for name, inside in zip(self.classes, self.sets[row], strict=True) if inside)
 
 
-def predict(
-    classifier: Classifier, paths: Iterable[str], demand: Demand = Demand(), *, workers: int = 4
-) -> Iterator[Answers]:
+def predict(model: Model, paths: Iterable[str], demand: Demand = Demand(), *, workers: int = 4) -> Iterator[Answers]:
     """Classify files in bounded memory, while the next ones are being decoded.
 
     Args:
-        classifier: What answers.
+        model: What answers.
         paths: Files; any number, taken as they come.
         demand: How careful the answers should be.
         workers: Decoding threads.
@@ -128,22 +147,22 @@ def predict(
         ModelError: The model cannot tell what is demanded.
         CheckFailed: The promised share of errors cannot be kept.
     """
-    rules = _Rules.of(classifier, demand)
+    rules = _Rules.of(model, demand)
     waiting_paths = iter(paths)
     with ThreadPoolExecutor(workers, "predict") as pool:
         waiting: deque[tuple[list[str], list[Future[np.ndarray | PictureError]]]] = deque()
         while True:
             while len(waiting) < 2 and (chunk := list(islice(waiting_paths, AT_ONCE))):
-                waiting.append((chunk, [pool.submit(_read, path, classifier.preprocessing) for path in chunk]))
+                waiting.append((chunk, [pool.submit(_read, model, path) for path in chunk]))
             if not waiting:
                 return
             names, futures = waiting.popleft()
-            yield _answer(classifier, rules, names, [future.result() for future in futures])
+            yield _answer(model, rules, names, [future.result() for future in futures])
 
 
-def _read(path: str, preprocessing: Preprocessing) -> np.ndarray | PictureError:
+def _read(model: Model, path: str) -> np.ndarray | PictureError:
     try:
-        return middle(prepare(read_bytes(Place(path)), "", preprocessing), preprocessing.size_px)
+        return model.read(read_bytes(Place(path)))
     except PictureError as error:
         return error
 
@@ -156,8 +175,8 @@ class _Rules:
     promise: Promise | None
 
     @classmethod
-    def of(cls, classifier: Classifier, demand: Demand) -> _Rules:
-        if classifier.judgement is None:
+    def of(cls, model: Model, demand: Demand) -> _Rules:
+        if model.judgement is None:
             if demand.max_error is not None:
                 raise ModelError(
                     "the model cannot promise a share of errors.",
@@ -165,7 +184,7 @@ class _Rules:
                     fix="train with more pictures, or leave --max-error out.",
                 )
             return cls(demand, None)
-        promise = classifier.judgement.promise(MAX_ERROR if demand.max_error is None else demand.max_error)
+        promise = model.judgement.promise(MAX_ERROR if demand.max_error is None else demand.max_error)
         if demand.max_error is not None and not promise.possible:
             raise CheckFailed(
                 f"at most {100 * demand.max_error:g} % errors should be promised.", got=promise.why, fix="ask for less."
@@ -173,30 +192,39 @@ class _Rules:
         return cls(demand, promise)
 
 
-def _answer(classifier: Classifier, rules: _Rules, paths: list[str], read: list[np.ndarray | PictureError]) -> Answers:
-    N, K = len(paths), len(classifier.classes)
+def _answer(model: Model, rules: _Rules, paths: list[str], read: list[np.ndarray | PictureError]) -> Answers:
+    N, judgement = len(paths), model.judgement
     rows = [row for row, one in enumerate(read) if isinstance(one, np.ndarray)]
     errors = tuple(str(one) if isinstance(one, PictureError) else "" for one in read)
-    pictures = [np.stack([read[row] for row in rows])] if rows else []  # type: ignore[misc]
-    seen = classifier.embed(pictures) if classifier.judgement else Seen(classifier.logits(pictures))
-    probabilities = classifier.calibration.probabilities(seen.logits)
-    answers = Answers(tuple(paths), _spread(probabilities, rows, N, np.nan), errors, classifier.classes)
-    judgement = classifier.judgement
-    if judgement is None:
-        return replace(answers, demand=rules.demand)
-    strange, unknown = judgement.strange(seen.logits, seen.features) if judgement.detector else (None, None)
-    accepted = None
-    if rules.promise is not None and rules.promise.possible:
-        accepted = _spread(keeps(rules.promise, probabilities), rows, N, False)
-    sets = judgement.sets(probabilities, rules.demand.coverage) if rows else np.zeros((0, K), bool)
-    return replace(
-        answers,
-        strange=None if strange is None else _spread(strange, rows, N, np.nan),
-        unknown=None if unknown is None else _spread(unknown, rows, N, False),
-        accepted=accepted,
-        sets=_spread(sets, rows, N, False),
+    judged = _judge(model, [read[row] for row in rows])  # type: ignore[misc]
+    answers = Answers(
+        paths=tuple(paths),
+        probabilities=_spread(judged.probabilities, rows, N, np.nan),
+        errors=errors,
+        classes=model.classes,
+        strange=None if judged.strange is None else _spread(judged.strange, rows, N, np.nan),
+        unknown=None if judged.unknown is None else _spread(judged.unknown, rows, N, False),
         demand=rules.demand,
     )
+    if judgement is None:
+        return answers
+    accepted = None
+    if rules.promise is not None and rules.promise.possible:
+        accepted = _spread(keeps(rules.promise, judged.probabilities), rows, N, False)
+    sets = (
+        judgement.sets(judged.probabilities, rules.demand.coverage) if rows else np.zeros((0, len(model.classes)), bool)
+    )
+    return replace(answers, accepted=accepted, sets=_spread(sets, rows, N, False))
+
+
+def _judge(model: Model, pictures: list[np.ndarray]) -> Judged:
+    """Answer pictures; those of one size together, which all are but for a model that resizes by itself."""
+    sizes = {picture.shape for picture in pictures}
+    if len(sizes) == 1:
+        return model.judge(np.stack(pictures))
+    if not sizes:
+        return Judged(np.zeros((0, len(model.classes))))
+    return together([model.judge(picture[None]) for picture in pictures])
 
 
 def _spread(values: np.ndarray, rows: list[int], N: int, empty: float | bool) -> np.ndarray:

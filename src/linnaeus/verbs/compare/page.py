@@ -59,7 +59,7 @@ class ShownPair:
 
 def write_page(comparison: Comparison, path: Path) -> Path:
     """Write a comparison as one HTML document without scripts and without anything from elsewhere."""
-    from linnaeus.run import write_text
+    from linnaeus.atomic import write_text
 
     write_text(path, render(comparison))
     return path

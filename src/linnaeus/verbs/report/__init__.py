@@ -125,7 +125,7 @@ def _write_out(
 ) -> Path:
     import json
 
-    from linnaeus.run import write_text
+    from linnaeus.atomic import write_text
     from linnaeus.verbs.report.markdown import markdown
     from linnaeus.verbs.report.page import page
     from linnaeus.verbs.report.thumbnails import Budget

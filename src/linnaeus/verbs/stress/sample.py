@@ -13,7 +13,7 @@ import numpy as np
 from linnaeus.classifier import Classifier
 from linnaeus.data.pixels import Pixels
 from linnaeus.errors import ModelError, SourceError
-from linnaeus.learn.engine import cores_here
+from linnaeus.machine import cores_here
 from linnaeus.records import Dataset
 
 AT_ONCE = 64

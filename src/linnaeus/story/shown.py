@@ -1,0 +1,113 @@
+"""The real pictures on which files are compared with the classifier that they were made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from linnaeus.data.decode import decode, middle, prepare, read_bytes
+from linnaeus.errors import PictureError, RunError, SourceError
+from linnaeus.machine import cores_here
+from linnaeus.records import Dataset, Place, Preprocessing
+from linnaeus.run import Run
+from linnaeus.targets.proof import Shown
+
+PARTS = ("test", "val", "train")
+
+
+def shown_of_run(
+    run: Run,
+    classes: Sequence[str],
+    how: Preprocessing,
+    count: int,
+    *,
+    any_size: bool = False,
+    parts: Sequence[str] = PARTS,
+) -> Shown:
+    """Take pictures of a run: of the test part, and only where those are too few of the other parts.
+
+    Args:
+        run: Says where its pictures are.
+        classes: The model's.
+        how: The model's preprocessing.
+        count: So many, evenly over the part.
+        any_size: Take the whole pictures, not yet resized.
+        parts: Where from, in this order.
+
+    Raises:
+        RunError: None of them can be read any more.
+    """
+    split = run.split()
+    rows: list[int] = []
+    for part in parts:
+        own = [row for row, one in enumerate(split["split"]) if one == part]
+        missing = count - len(rows)
+        rows += own if len(own) <= missing else [own[k * len(own) // missing] for k in range(missing)]
+    shown = _read(
+        [split["id"][row] for row in rows],
+        [split["label"][row] for row in rows],
+        [split["split"][row] == "test" for row in rows],
+        [split["place"][row] for row in rows],
+        classes,
+        how,
+        any_size,
+    )
+    if not len(shown):
+        raise RunError(
+            f"{run.folder} should have pictures in {run.source()['source']}.",
+            got="none that can be read",
+            fix="name other pictures: --source PICTURES",
+        )
+    return shown
+
+
+def shown_of_source(
+    dataset: Dataset, classes: Sequence[str], how: Preprocessing, count: int, *, any_size: bool = False
+) -> Shown:
+    """Take pictures of a source, evenly; all count as test pictures.
+
+    Raises:
+        SourceError: None of them can be read.
+    """
+    N = len(dataset)
+    some = dataset.examples if count >= N else [dataset.examples[k * N // count] for k in range(count)]
+    ids, labels, places = [one.id for one in some], [one.label for one in some], [one.place for one in some]
+    shown = _read(ids, labels, [True] * len(some), places, classes, how, any_size)
+    if not len(shown):
+        raise SourceError(f"{dataset.source} should have pictures.", got="none that can be read")
+    return shown
+
+
+def _read(
+    ids: list[str],
+    labels: list[str],
+    tested: list[bool],
+    places: list[Place],
+    classes: Sequence[str],
+    how: Preprocessing,
+    any_size: bool,
+) -> Shown:
+    number: Mapping[str, int] = {name: k for k, name in enumerate(classes)}
+
+    def read(place: Place) -> Any:
+        try:
+            data = read_bytes(place)
+            if any_size:
+                return decode(data, place.layout, max_pixels=how.max_pixels, background=how.background)
+            return middle(prepare(data, place.layout, how), how.size_px)
+        except PictureError:
+            return None
+
+    with ThreadPoolExecutor(cores_here(), "shown") as pool:
+        pictures = list(pool.map(read, places))
+    rows = [row for row, one in enumerate(pictures) if one is not None]
+    kept = [pictures[row] for row in rows]
+    return Shown(
+        ids=tuple(ids[row] for row in rows),
+        labels=np.array([number.get(labels[row], -1) for row in rows], dtype=np.int64),
+        tested=np.array([tested[row] for row in rows], dtype=bool),
+        pictures=kept if any_size or not kept else np.stack(kept),
+    )

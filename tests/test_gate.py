@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+
+from linnaeus.errors import SettingsError
+from linnaeus.metrics.gate import non_inferior, pictures_for
+
+
+def right(n, wrong):
+    answers = np.ones(n, dtype=bool)
+    answers[list(wrong)] = False
+    return answers
+
+
+def test_a_model_that_answers_alike_passes_on_many_pictures():
+    assert non_inferior(right(1000, range(50)), right(1000, range(50)), 0.005).passed
+
+
+def test_a_model_that_loses_much_is_called_worse():
+    verdict = non_inferior(right(1000, []), right(1000, range(60)), 0.01)
+    assert verdict.verdict == "worse"
+    assert verdict.difference.value == pytest.approx(-0.06)
+
+
+def test_few_pictures_show_nothing_and_say_how_many_would():
+    verdict = non_inferior(right(100, []), right(100, []), 0.005)
+    assert verdict.verdict == "not shown"
+    assert f"{pictures_for(0.005)}" in verdict.why
+
+
+@pytest.mark.parametrize("max_drop", [0.005, 0.01, 0.03])
+def test_the_number_named_is_the_first_that_suffices(max_drop):
+    n = pictures_for(max_drop)
+    assert non_inferior(right(n, []), right(n, []), max_drop).passed
+    assert not non_inferior(right(n - 1, []), right(n - 1, []), max_drop).passed
+
+
+def test_a_model_exactly_at_the_margin_passes_in_at_most_five_of_a_hundred_cases():
+    draw, passed = np.random.default_rng(0), 0
+    for _ in range(600):
+        before = draw.random(500) < 0.9
+        after = before.copy()
+        # It loses 4 points and gains 2: two points in all.
+        after[before & (draw.random(500) < 0.04 / 0.9)] = False
+        after[~before & (draw.random(500) < 0.02 / 0.1)] = True
+        passed += non_inferior(before, after, 0.02).passed
+    assert passed / 600 < 0.08
+
+
+def test_changes_that_cancel_out_widen_the_interval():
+    same = non_inferior(right(400, []), right(400, []), 0.02).difference
+    swapped = non_inferior(right(400, range(8)), right(400, range(8, 16)), 0.02).difference
+    assert swapped.value == same.value == 0
+    assert swapped.low < same.low
+
+
+@pytest.mark.parametrize("max_drop", [0, 1, -0.1])
+def test_a_drop_out_of_range_is_refused(max_drop):
+    with pytest.raises(SettingsError):
+        non_inferior(right(10, []), right(10, []), max_drop)
