@@ -28,6 +28,8 @@ def made_results(judged: Predictions) -> dict[str, dict]:
         "slices": slices(judged),
         "explain": explain(judged),
         "stress": stress(judged),
+        "export": export(judged),
+        "compress": compress(judged),
     }
 
 
@@ -191,3 +193,72 @@ def stress(judged: Predictions) -> dict:
         "patches": [{"name": "patch", "norm": "", "radius": 0.1, "accuracy": share(0.4, N), "steps": 50}],
         "certified": [{"radius": r, "accuracy": share(0.8 - r, 100), "sigma": 0.25} for r in (0.0, 0.25, 0.5)],
     }
+
+
+def export(judged: Predictions) -> dict:
+    N = len(judged)
+    right = float((judged.predicted == judged.labels).mean())
+
+    def file(name: str, title: str, precision: str, difference: float, ms: float, mb: float, **proof) -> dict:
+        exact = precision == "float32"
+        proved = {
+            "pictures": N, "tested": N, "largest_difference": difference, "agreement": share(1.0 if exact else 0.985, N),
+            "accuracy": share(right if exact else 0.99 * right, N), "accuracy_before": share(right, N),
+            "difference": near(0.0, 0.004, N) if exact else asdict(Estimate(-0.009, -0.018, 0.001, N, "tango")), "limit": 1e-4 if exact else None,
+            "why_failed": "", "passed": True, **proof,
+        }  # fmt: skip
+        speed = {
+            "load_s": 0.3, "p50_ms": ms, "p95_ms": 1.2 * ms, "p99_ms": 1.5 * ms, "rounds": 200, "threads": 1, "calls": 2,
+            "per_second": 2400 / ms, "batch": 16, "by_batch": {"1": 1000 / ms, "16": 2400 / ms},
+            "size_bytes": round(1e6 * mb), "memory_bytes": 120_000_000,
+        }  # fmt: skip
+        path = f"run/exports/{name}/{name}.file"
+        head = {"target": name, "title": title, "precision": precision, "why_not_here": "", "path": path}
+        return head | {"proof": proved, "speed": speed}
+
+    failed = {"why_failed": "a probability differs by 0.21; 0.0001 is allowed", "passed": False}
+    coreml = file("coreml", "Core ML", "float32", 0.0, 1.0, 13.4) | {"why_not_here": "Core ML runs on macOS only"}
+    del coreml["proof"], coreml["speed"]
+    files = {
+        "onnx": file("onnx", "ONNX", "float32", 2.3e-6, 4.52, 13.6),
+        "openvino": file("openvino", "OpenVINO", "float32", 1.9e-6, 4.31, 13.5),
+        "litert": file("litert", "LiteRT", "int8", 0.11, 1.92, 3.9),
+        "tfjs": file("tfjs", "TensorFlow.js", "float32", 0.21, 31.0, 13.5, **failed),
+        "coreml": coreml,
+    }
+    return {"pictures": N, "outputs": ["probabilities"], "files": files}
+
+
+def compress(judged: Predictions) -> dict:
+    N = len(judged)
+    right = float((judged.predicted == judged.labels).mean())
+    tried = (
+        # name, steps, runtime, ms, MB, millions of multiply-adds, loss, verdict, front
+        ("int8", ["int8, 2 layers kept in float"], "OpenVINO", 1.71, 3.9, 374, 0.001, "passed", True),
+        ("pruned, int8", ["half of the multiply-adds pruned", "int8"], "OpenVINO", 1.02, 2.1, 187, 0.004, "passed", True),
+        ("pruned", ["half of the multiply-adds pruned"], "ONNX", 2.48, 7.2, 187, 0.006, "passed", False),
+        ("distilled", ["distilled into mobilenetv3_small"], "OpenVINO", 0.61, 6.1, 56, 0.03, "worse", True),
+        ("distilled, int8", ["distilled into mobilenetv3_small", "int8"], "ONNX", 0.74, 1.7, 56, 0.41, "worse", False),
+        ("weights", ["8-bit weights"], "ONNX", 4.6, 3.8, 374, 0.009, "not shown", False),
+    )  # fmt: skip
+
+    def row(name: str, steps: list[str], title: str, ms: float, mb: float, millions: int, loss: float) -> dict:
+        return {
+            "name": name, "steps": steps, "runtime": title.lower(), "title": title, "path": f"run/compressed/{name}",
+            "precision": "int8" if "int8" in name else "float32", "multiply_adds": millions * 10**6,
+            "parameters": round(1e6 * mb / 4), "size_bytes": round(1e6 * mb), "p50_ms": ms, "p95_ms": 1.2 * ms,
+            "per_second": 2400 / ms, "faster": 4.31 / ms, "smaller": 13.5 / mb, "accuracy": share(right - loss, N),
+            "ece": near(0.02, 0.01, N), "log_loss": near(0.22, 0.03, N),
+        }  # fmt: skip
+
+    candidates = [
+        row(*one[:7])
+        | {"difference": asdict(Estimate(-one[6], -one[6] - 0.003, 0.003 - one[6], N, "tango"))}
+        | {"verdict": one[7], "why": f"it loses {100 * one[6]:.1f} points", "front": one[8]}
+        for one in tried
+    ]
+    return {
+        "target": {"latency": 2.0, "size": None}, "max_drop": 0.01, "pictures": N, "candidates": candidates,
+        "original": row("original", [], "OpenVINO", 4.31, 13.5, 374, 0.0) | {"difference": None},
+        "chosen": "pruned, int8", "why": "the fastest of 3 that passed",
+    }  # fmt: skip

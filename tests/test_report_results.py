@@ -13,7 +13,7 @@ from linnaeus.verbs.report import report, report_predictions
 from made_results import made_results
 from test_report import FRUIT, MARKUP, Page, make_run, said
 
-VERBS = ("calibration", "abstention", "ranking", "slices", "explain", "stress")
+VERBS = ("calibration", "abstention", "ranking", "slices", "explain", "stress", "export", "compress")
 
 
 def predict(classes, N, skill=3.0, seed=0):
@@ -51,6 +51,8 @@ def test_every_document_is_drawn(whole):
         "at most 5.0 %",
         "right and certified",
         "integrated gradients",
+        "Proved equal: 2 of 5 files",
+        "Chosen: pruned, int8, run by OpenVINO",
     ):
         assert told.casefold() in words.casefold().replace("\u00a0", " "), told
     assert whole[1].open == []
@@ -73,6 +75,8 @@ def test_what_is_missing_names_the_command_that_makes_it(tmp_path, no_pictures):
     words = said(Page(report(run).read_text(encoding="utf-8")))
     assert f"linnaeus stress {run.folder}" in words
     assert f"linnaeus explain {run.folder}" in words
+    assert f"linnaeus export {run.folder} --to onnx" in words
+    assert f"linnaeus compress {run.folder} --target latency=2x" in words
     assert f"linnaeus evaluate {run.folder} SOURCE" in words
 
 
@@ -108,6 +112,10 @@ def test_hostile_words_in_documents_do_nothing(tmp_path, no_pictures):
     found = made_results(run.predictions("test"))
     found["slices"]["slices"][0]["what"] = found["stress"]["corruptions"][0]["kind"] = MARKUP[0]
     found["explain"]["believe"] = found["stress"]["weakest"] = found["abstention"]["promises"][0]["why"] = MARKUP[1]
+    found["export"]["files"]["onnx"]["title"] = found["compress"]["why"] = found["compress"]["original"]["title"] = (
+        MARKUP[0]
+    )
+    found["compress"]["chosen"] = found["compress"]["candidates"][0]["name"] = MARKUP[1]
     for verb, one in found.items():
         run.write_result(verb, one)
     page = Page(report(run).read_text(encoding="utf-8"))
@@ -226,7 +234,7 @@ def test_outside_predictions_get_a_report_without_a_run(tmp_path):
     assert "whether the model saw them in training" in said(page)
     assert "linnaeus evaluate --predictions PREDICTIONS.csv" in said(page)
     assert not page.all("img")
-    assert {"data", "stress", "explain"}.isdisjoint(one["id"] for one in page.all("section"))
+    assert {"data", "stress", "explain", "export", "compress"}.isdisjoint(one["id"] for one in page.all("section"))
     assert out.with_suffix(".md").is_file()
     assert json.loads(out.with_suffix(".json").read_text())["part"] == "outside"
 

@@ -8,6 +8,7 @@ import sys
 from linnaeus.cli import (  # noqa: F401
     audit,
     compare,
+    compress,
     doctor,
     evaluate,
     explain,

@@ -60,7 +60,7 @@ def non_inferior(right_before: np.ndarray, right_after: np.ndarray, max_drop: fl
         raise SettingsError("the accuracy that may be lost should be between 0 and 1.", got=f"{max_drop:g}")
     n = len(right_before)
     difference = accuracy_difference(right_before, right_after, z=Z_ONE_SIDED)
-    points = f"{100 * max_drop:g} points"
+    points = f"{100 * max_drop:g} point" + "s" * (max_drop != 0.01)
     told = f"{100 * difference.value:+.2f} ({100 * difference.low:+.2f} to {100 * difference.high:+.2f}) points on {n:,} pictures"
     if difference.low > -max_drop:
         return Verdict(difference, max_drop, "passed", f"it loses less than {points}: {told}")

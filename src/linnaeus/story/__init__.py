@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from linnaeus.story.compressed import refuse_failure, squeeze
 from linnaeus.story.examined import Examined, examine, examine_predictions
 from linnaeus.story.exported import Wanted, ship
 from linnaeus.story.folded import Folded, cross_validate, is_cross_validation, resume_folds
@@ -9,6 +10,7 @@ from linnaeus.story.inspected import Inspected, inspect
 from linnaeus.story.planned import Planned, foresee
 from linnaeus.story.reported import report_in_full
 from linnaeus.story.reviewed import look_over
+from linnaeus.story.slimmed import Means
 from linnaeus.story.stressed import put_under_stress
 from linnaeus.story.telling import resume, tell
 
@@ -16,6 +18,7 @@ __all__ = [
     "Examined",
     "Folded",
     "Inspected",
+    "Means",
     "Planned",
     "Wanted",
     "cross_validate",
@@ -26,9 +29,11 @@ __all__ = [
     "is_cross_validation",
     "look_over",
     "put_under_stress",
+    "refuse_failure",
     "report_in_full",
     "resume",
     "resume_folds",
     "ship",
+    "squeeze",
     "tell",
 ]

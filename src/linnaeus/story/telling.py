@@ -25,6 +25,7 @@ from linnaeus.story.cleaned import cleaned
 from linnaeus.story.divided import divide, grouped
 from linnaeus.story.pictures import aside, look_at_all, open_pictures, tell_findings, where_of
 from linnaeus.story.planned import Planned
+from linnaeus.story.taught import with_lesson
 from linnaeus.talk import Clock, Talk
 from linnaeus.verbs.evaluate import Calibrated, Judged, calibrate, judge, raw, results_of, seen_of, strangers
 from linnaeus.verbs.plan import preprocessing
@@ -153,8 +154,9 @@ def _rest_of_story(run: Run, dataset: Dataset, used: Recipe, clock: Clock, talk:
     prepared = prepare(dataset, used, strict=bool(run.source().get("strict")), talk=talk, run=run)
     hashes, seed = prepared.scan.hashes, prepared.used.seed
     run.write_provenance(provenance(run, prepared.dataset, hashes, prepared.accounted, seed))
+    material = with_lesson(prepared.material, prepared.used, run, talk)
     with talk.stage("train"):
-        trained = train(run, prepared.material, prepared.used, clock=clock, talk=talk)
+        trained = train(run, material, prepared.used, clock=clock, talk=talk)
     with talk.stage("evaluate"), one_blas_thread():
         classifier, scores = _evaluate(run, prepared, trained.classifier, talk)
     classifier = replace(classifier, about=about(run, prepared.used, trained.fitted.epochs, scores))

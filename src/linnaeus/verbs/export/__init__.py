@@ -16,7 +16,7 @@ from linnaeus.errors import CheckFailed, SettingsError
 from linnaeus.targets import FLOAT32, Blueprint, Precision, Target, require
 from linnaeus.targets.card import PROBABILITIES
 from linnaeus.targets.examples import write_examples
-from linnaeus.targets.measure import Subject, measure
+from linnaeus.targets.measure import BATCHES, Subject, measure
 from linnaeus.targets.proof import LIMIT, LIMIT_ANY_SIZE, Proof, Shown, prove, write_evidence
 from linnaeus.verbs.export.words import tell, told
 
@@ -150,9 +150,8 @@ def _proved(target: Target, path: Path, shown: Shown, before: np.ndarray, demand
 
 def _speed(target: Target, path: Path, shown: Shown, demand: Demand) -> dict[str, Any]:
     subject = Subject(lambda: target.open(path, demand.threads), path)
-    some = next(shown.portions())
-    sizes = (1,) if demand.any_size else (1, 8, 32)
-    return asdict(measure({target.name: subject}, some, batches=sizes)[target.name])
+    sizes = (1,) if demand.any_size or target.one_by_one else BATCHES
+    return asdict(measure({target.name: subject}, next(shown.portions(32)), batches=sizes)[target.name])
 
 
 def refuse_failures(document: Mapping[str, Any]) -> None:

@@ -39,23 +39,7 @@ def told(document: Mapping[str, Any]) -> str:
 
 def tell(document: Mapping[str, Any]) -> str:
     """Lay out what was exported as a table for the terminal."""
-    heads = (
-        "target",
-        "precision",
-        "pictures",
-        "difference",
-        "equal",
-        "accuracy",
-        "before",
-        "MB",
-        "load s",
-        "p50 ms",
-        "p99 ms",
-        "per s",
-    )
-    rows = [heads]
-    for one in document["files"].values():
-        rows.append(_row(one))
+    rows: list[tuple[str, ...]] = [HEADS, *(_row(one) for one in document["files"].values())]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(lines)

@@ -134,6 +134,7 @@ class Drawing:
         alt: In words, for Markdown.
         picture: The run's PNG of the same, "" for none.
         legend: (class of the line, name).
+        key: (drawing of 26 x 12, name) of its other marks.
     """
 
     kind: ClassVar[str] = "drawing"
@@ -142,6 +143,7 @@ class Drawing:
     alt: str = ""
     picture: str = ""
     legend: tuple[tuple[str, Text], ...] = ()
+    key: tuple[tuple[Markup, Text], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from linnaeus.metrics import ReliabilityBin, reliability, score
 from linnaeus.records import PARTS, Estimate, Finding, Place, Predictions, Preprocessing, Scores
 from linnaeus.run import Run
 
-RESULTS = ("calibration", "abstention", "ranking", "slices", "explain", "stress", "audit", "export")
+RESULTS = ("calibration", "abstention", "ranking", "slices", "explain", "stress", "audit", "export", "compress")
 """What later verbs leave in results/VERB.json and a report draws."""
 
 

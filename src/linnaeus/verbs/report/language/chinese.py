@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 from linnaeus.verbs.report.language.chinese_audit import ChineseAudit
 from linnaeus.verbs.report.language.chinese_evidence import ChineseEvidence
+from linnaeus.verbs.report.language.chinese_shipping import ChineseShipping
 from linnaeus.verbs.report.language.english import English
 
 
-class Chinese(ChineseEvidence, ChineseAudit, English):
+class Chinese(ChineseEvidence, ChineseAudit, ChineseShipping, English):
     """The page itself, the answer, and the model card."""
 
     code = "zh"
@@ -55,6 +56,8 @@ class Chinese(ChineseEvidence, ChineseAudit, English):
         "mistakes": ("亲眼看看", "图片"),
         "explain": ("模型在看哪里？", "可解释性"),
         "stress": ("它经得起什么？", "鲁棒性"),
+        "export": ("换成其他格式，结果一致吗？", "导出"),
+        "compress": ("能更小、更快吗？", "压缩"),
         "card": ("模型卡片", "模型卡片"),
         "provenance": ("来源与复现", "来源"),
     }

@@ -18,6 +18,8 @@ class ChineseEvidence(ChineseWords, EnglishEvidence):
         "slices": "尚未查找模型表现较差的图片子集，可用 {command} 完成。",
         "explain": "尚无可解释性分析，可用 {command} 生成。",
         "stress": "尚未用损坏的图片、微小变化和对抗攻击进行测试，可用 {command} 完成。",
+        "export": "尚未导出为其他格式，可用 {command} 完成，并逐一与模型对比。",
+        "compress": "尚未寻找更小、更快的版本，可用 {command} 完成。",
     }
     unreadable = "无法识别 {file} 的格式：{error}。请用当前版本重新生成。"
     none = "无"
@@ -212,4 +214,3 @@ class ChineseEvidence(ChineseWords, EnglishEvidence):
     every_setting = "实际使用的全部设置"
     settings = "设置"
     outside_provenance = "只给出了预测结果：本页背后没有训练过程、数据划分和图片。"
-    results_of: Mapping[str, str] = {"export": "导出的模型"}

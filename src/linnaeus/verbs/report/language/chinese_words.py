@@ -30,6 +30,7 @@ class ChineseWords(EnglishWords):
         "finding": ("{n} 项发现", "{n} 项发现"),
         "kind": ("{n} 类问题", "{n} 类问题"),
         "wrong answer": ("{n} 个错误预测", "{n} 个错误预测"),
+        "candidate": ("{n} 个候选方案", "{n} 个候选方案"),
     }
     parts: Mapping[str, str] = {"train": "训练", "val": "验证", "test": "测试", "outside": "给定"}
     part_pictures: Mapping[str, str] = {

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 from linnaeus.verbs.report.language.english_audit import EnglishAudit
 from linnaeus.verbs.report.language.english_evidence import EnglishEvidence
+from linnaeus.verbs.report.language.english_shipping import EnglishShipping
 
 
-class English(EnglishEvidence, EnglishAudit):
+class English(EnglishEvidence, EnglishAudit, EnglishShipping):
     """The page itself, the answer, and the model card.
 
     `{value}` is a place for a value, `**` begins and ends what is strong.
@@ -57,6 +58,8 @@ class English(EnglishEvidence, EnglishAudit):
         "mistakes": ("See for yourself", "Pictures"),
         "explain": ("What does it look at?", "Explanations"),
         "stress": ("What can it stand?", "Robustness"),
+        "export": ("Is it the same in other formats?", "Exports"),
+        "compress": ("Can it be smaller and faster?", "Compression"),
         "card": ("Model card", "Model card"),
         "provenance": ("Where this comes from", "Provenance"),
     }

@@ -17,6 +17,8 @@ class EnglishEvidence(EnglishWords):
         "slices": "No search for weak kinds of pictures yet; {command} makes it.",
         "explain": "There are no explanations yet; {command} makes them.",
         "stress": "It has not been tested with damaged pictures, small changes and attacks yet; {command} does it.",
+        "export": "It has not been exported to other formats yet; {command} does it, and compares each file with the model.",
+        "compress": "No smaller or faster version has been looked for yet; {command} does it.",
     }
     unreadable = "{file} has a form that this report does not know: {error}. Make it again with this version."
     none = "none"
@@ -258,4 +260,3 @@ class EnglishEvidence(EnglishWords):
     every_setting = "Every setting as used"
     settings = "Settings"
     outside_provenance = "Only predictions were given: no training, split or pictures stand behind this page."
-    results_of: Mapping[str, str] = {"export": "Exported models"}

@@ -31,6 +31,7 @@ class EnglishWords:
         "finding": ("{n} finding", "{n} findings"),
         "kind": ("{n} kind of finding", "{n} kinds of findings"),
         "wrong answer": ("{n} wrong answer", "{n} wrong answers"),
+        "candidate": ("{n} candidate", "{n} candidates"),
     }
     parts: Mapping[str, str] = {"train": "training", "val": "validation", "test": "test", "outside": "given"}
     part_pictures: Mapping[str, str] = {

@@ -18,6 +18,7 @@ from linnaeus.verbs.report.sections.mistakes import mistakes
 from linnaeus.verbs.report.sections.ranking import ranking
 from linnaeus.verbs.report.sections.robustness import robustness
 from linnaeus.verbs.report.sections.scores import scores
+from linnaeus.verbs.report.sections.shipping import compression, exports
 from linnaeus.verbs.report.sections.slices import slices
 from linnaeus.verbs.report.sections.trust import abstention, calibration
 from linnaeus.verbs.report.thumbnails import Budget, Shown
@@ -59,6 +60,10 @@ def _sections(
             yield _readable(lambda evidence, words: explanations(evidence, words, maps), "explain", evidence, words)
         if evidence.run or "stress" in evidence.results:
             yield _readable(robustness, "stress", evidence, words)
+    if evidence.run or "export" in evidence.results:
+        yield _readable(exports, "export", evidence, words)
+    if evidence.run or "compress" in evidence.results:
+        yield _readable(compression, "compress", evidence, words)
     yield card(evidence, words)
     yield provenance(evidence, words)
 

@@ -272,6 +272,8 @@ def command(verb: str, evidence: Evidence) -> str:
     return {
         "stress": f"linnaeus stress {evidence.folder}",
         "explain": f"linnaeus explain {evidence.folder}",
+        "export": f"linnaeus export {evidence.folder} --to onnx",
+        "compress": f"linnaeus compress {evidence.folder} --target latency=2x",
     }.get(verb, f"linnaeus evaluate {evidence.folder} SOURCE")
 
 

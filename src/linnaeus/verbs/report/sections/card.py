@@ -65,8 +65,7 @@ def provenance(evidence: Evidence, words: Words) -> Section:
     """Tell the command, the time by stage, versions, hardware, seed, data and every setting."""
     title, short = words.sections["provenance"]
     if evidence.run is None:
-        told: list[Block] = [Paragraph(words.outside_provenance)]
-        return Section("provenance", title, short, (*told, *_other_results(evidence, words)))
+        return Section("provenance", title, short, (Paragraph(words.outside_provenance),))
     command = str(evidence.provenance.get("command", ""))
     blocks: list[Block] = [Command(shorten(command, 2000))] if command else []
     blocks += [stages(evidence, words)] if evidence.stages else []
@@ -78,14 +77,7 @@ def provenance(evidence: Evidence, words: Words) -> Section:
         blocks += [_facts(values, caption)] if values else []
     used = evidence.plan.get("used", {})
     blocks += [Fold(words.every_setting, (_facts(used, words.settings),))] if used else []
-    return Section("provenance", title, short, (*blocks, *_other_results(evidence, words)))
-
-
-def _other_results(evidence: Evidence, words: Words) -> Iterator[Block]:
-    for verb in ("export",):
-        found = evidence.results.get(verb)
-        if found:
-            yield Fold(words.results_of[verb], (_facts(found, words.results_of[verb]),))
+    return Section("provenance", title, short, tuple(blocks))
 
 
 def stages(evidence: Evidence, words: Words) -> Table:

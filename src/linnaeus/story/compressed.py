@@ -1,0 +1,98 @@
+"""Compress a run's classifier: its training pictures teach, its validation pictures order, its test pictures judge."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from linnaeus.classifier import Classifier
+from linnaeus.errors import CheckFailed, SettingsError
+from linnaeus.records import Preprocessing
+from linnaeus.run import Run
+from linnaeus.story.shown import shown_of_run
+from linnaeus.story.slimmed import Means, slimmed
+from linnaeus.talk import Talk
+from linnaeus.verbs.compress import Demand, Pictures, Variant, compress
+from linnaeus.verbs.report import report
+
+CALIBRATION_PICTURES = 300
+"""Training pictures that show an 8-bit network the range of its layers."""
+MOST_BYTES = 2_000_000_000
+"""Of validation and of test pictures in memory."""
+
+
+METHODS = ("int8", "float16", "bfloat16", "weights", "prune", "distil")
+
+
+def squeeze(
+    model: Path,
+    demand: Demand,
+    means: Means | None = None,
+    *,
+    out: Path | None = None,
+    trust_code: bool = False,
+    talk: Talk | None = None,
+) -> dict[str, Any]:
+    """Compress a classifier by all means, alone and together, and let the run keep what was found.
+
+    Args:
+        model: A run.
+        demand: What is wanted; its precisions are filled in.
+        means: By what.
+        out: Folder of the files; by default RUN/compressed.
+        trust_code: See `Classifier.load`.
+        talk: Where words and progress go.
+
+    Returns:
+        The document "compress".
+
+    Raises:
+        CheckFailed: No candidate meets the target and passes the gate.
+        SettingsError: An unknown method.
+    """
+    means, talk = means or Means(), talk or Talk()
+    if strange := [one for one in means.methods if one not in METHODS]:
+        raise SettingsError(f"a method should be one of {', '.join(METHODS)}.", got=", ".join(strange))
+    run = Run.open(model)
+    classifier = Classifier.load(model, trust_code=trust_code)
+    pictures = _pictures(run, classifier.classes)
+    test = pictures(classifier.preprocessing).test
+    if not test.labelled.any():
+        raise SettingsError("the gate needs labelled test pictures.", got="none", fix="train with a test part.")
+    variants = [Variant("original", (), lambda: classifier), *slimmed(run, classifier, means, talk)]
+    found = compress(variants, pictures, out or run.folder / "compressed", demand, talk)
+    run.write_result("compress", found)
+    report(run)
+    return found
+
+
+def _pictures(run: Run, classes: tuple[str, ...]) -> Callable[[Preprocessing], Pictures]:
+    """Give the run's pictures for any preprocessing; those of the latest are kept."""
+
+    @functools.lru_cache(maxsize=1)
+    def at(how: Preprocessing) -> Pictures:
+        most = max(1, MOST_BYTES // (how.size_px**2 * how.channels))
+        train = shown_of_run(run, classes, how, CALIBRATION_PICTURES, parts=("train",)).pictures
+        assert isinstance(train, np.ndarray)
+        val, test = (shown_of_run(run, classes, how, most, parts=(part,)) for part in ("val", "test"))
+        return Pictures(train, val, test)
+
+    return at
+
+
+def refuse_failure(document: dict[str, Any]) -> None:
+    """Stop where no candidate was chosen.
+
+    Raises:
+        CheckFailed: Says why.
+    """
+    if document["chosen"] is None:
+        raise CheckFailed(
+            "a smaller model should meet the target and pass the gate.",
+            got=document["why"],
+            fix="allow more with --max-drop, or ask for less with --target.",
+        )

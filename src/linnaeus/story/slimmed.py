@@ -1,0 +1,166 @@
+"""Smaller networks of a run's classifier, trained on the run's pictures with the original as their teacher."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from linnaeus.classifier import Classifier
+from linnaeus.config import Recipe, validate
+from linnaeus.errors import RunError
+from linnaeus.learn.engine import one_blas_thread
+from linnaeus.learn.material import Material
+from linnaeus.learn.slim import DISTILLING, PRUNING, Slimmed, Slimming, slim
+from linnaeus.records import Preprocessing, Split
+from linnaeus.run import Run
+from linnaeus.story.pictures import Looked, look_at_all, open_pictures
+from linnaeus.talk import Talk
+from linnaeus.verbs.compress import Variant
+from linnaeus.verbs.evaluate import calibrate, seen_of
+
+
+@dataclass(frozen=True)
+class Means:
+    """By what to compress.
+
+    Attributes:
+        methods: "int8", "float16", "bfloat16", "weights", "prune", "distil".
+        keep: Share of the multiply-adds that pruning and distillation leave.
+        student: Network to distil into, by name; None takes the classifier's own, made smaller.
+    """
+
+    methods: Sequence[str] = ("int8", "prune", "distil")
+    keep: float = 0.5
+    student: str | None = None
+
+
+def slimmed(run: Run, classifier: Classifier, means: Means, talk: Talk) -> list[Variant]:
+    """List the smaller networks that are wanted; each is made when it is asked for.
+
+    Args:
+        run: Its pictures teach; its split says which.
+        classifier: The original.
+        means: By what.
+        talk: Where words and progress go.
+    """
+    pictures = functools.lru_cache(maxsize=2)(functools.partial(_look, run, classifier.classes, talk=talk))
+    ways: Mapping[str, tuple[str, Slimming]] = {
+        "prune": ("pruned", Slimming(keep=means.keep, ways=PRUNING)),
+        "distil": ("distilled", Slimming(keep=means.keep, ways=DISTILLING, student=means.student)),
+    }
+    return [
+        Variant(name, (_planned(name, how),), functools.partial(_make, run, classifier, name, how, pictures, talk))
+        for method, (name, how) in ways.items()
+        if method in means.methods
+    ]
+
+
+def _planned(name: str, how: Slimming) -> str:
+    if how.student:
+        return f"{name} into {how.student}"
+    return f"{name} to {how.keep:.0%} of the multiply-adds, with the original as teacher"
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """All pictures of a run at one size."""
+
+    looked: Looked
+    split: Split
+    material: Material
+
+
+def _look(run: Run, classes: tuple[str, ...], how: Preprocessing, *, talk: Talk) -> _Pictures:
+    """Read the run's pictures as a preprocessing wants them, in the parts in which they were.
+
+    Raises:
+        RunError: Pictures are missing that the run was trained on.
+    """
+    where, stored = run.source(), run.split()
+    looked = look_at_all(open_pictures(where, talk), where, how, Recipe().data.cache_gb, talk)
+    part_of = dict(zip(stored["hash"], stored["split"], strict=True))
+    rows = np.array([row for row, one in enumerate(looked.scan.hashes) if one in part_of], dtype=np.int64)
+    if len({looked.scan.hashes[row] for row in rows}) < len(part_of):
+        raise RunError(
+            f"{where['source']} should hold the pictures of {run.folder}.",
+            got=f"{len(rows):,} of {len(part_of):,}",
+            fix="train again on what is there now.",
+        )
+    dataset, scan = looked.dataset.take(rows), looked.scan.take(rows)
+    parts = np.array([part_of[one] for one in scan.hashes])
+    split = Split(parts, np.array(["given"] * len(parts)))
+    number = {name: k for k, name in enumerate(classes)}
+    labels = np.array([number.get(one.label, -1) for one in dataset.examples], dtype=np.int64)
+    material = Material(scan.pixels, labels, scan.hashes, split, classes, how)
+    return _Pictures(replace(looked, dataset=dataset, scan=scan), split, material)
+
+
+def _make(
+    run: Run,
+    classifier: Classifier,
+    name: str,
+    how: Slimming,
+    pictures: Callable[[Preprocessing], _Pictures],
+    talk: Talk,
+) -> Classifier:
+    """Make a smaller network and calibrate it. One that was stopped goes on where it was."""
+    about = classifier.preprocessing
+    recipe = validate(run.plan()["used"])
+    folder = run.folder / "slimming" / f"{name}-{how.student or format(how.keep, 'g')}"
+    work = Run(folder) if (folder / "recipe.json").is_file() else Run.create(folder, name, recipe, run.source())
+    found = slim(
+        classifier.network,
+        pictures(about).material,
+        how,
+        run=work,
+        recipe=recipe,
+        at_size=lambda size_px: pictures(_smaller(about, size_px)).material,
+        talk=talk,
+    )
+    made = replace(
+        classifier,
+        network=found.network,
+        architecture=found.architecture or classifier.architecture,
+        options={} if found.architecture else classifier.options,
+        preprocessing=found.preprocessing,
+        pruned=not found.architecture and any(word in found.way for word in ("channels", "blocks")),
+        about=dict(classifier.about) | {"compressed": _told(found)},
+    )
+    made = _calibrated(made, pictures(found.preprocessing), recipe, talk)
+    shutil.rmtree(folder)
+    return made
+
+
+def _told(found: Slimmed) -> dict[str, object]:
+    return {
+        "way": found.way,
+        "multiply_adds": found.after,
+        "multiply_adds_before": found.before,
+        "removed": found.removed,
+    }
+
+
+def _smaller(about: Preprocessing, size_px: int) -> Preprocessing:
+    resize_px = round(about.resize_px * size_px / about.size_px) if about.resize == "crop" else size_px
+    return replace(about, size_px=size_px, resize_px=max(size_px, resize_px))
+
+
+def _calibrated(classifier: Classifier, pictures: _Pictures, recipe: Recipe, talk: Talk) -> Classifier:
+    dataset, scan, split = pictures.looked.dataset, pictures.looked.scan, pictures.split
+    with talk.stage("calibrate"), one_blas_thread():
+        return calibrate(
+            classifier,
+            seen_of(classifier, scan, split.rows("val"), talk),
+            replace(dataset, classes=classifier.classes),
+            scan,
+            split,
+            fit=recipe.train.calibrate,
+            keep_answers=False,
+            candidates=1,
+            seed=recipe.seed,
+            talk=talk,
+        ).classifier

@@ -1,0 +1,200 @@
+"""The files of one variant: each runtime, each precision, calibrated again after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from linnaeus.errors import ModelError
+from linnaeus.metrics.abstention import Judgement, divide
+from linnaeus.metrics.calibration import Calibration, fit_calibration
+from linnaeus.metrics.scores import SMALLEST
+from linnaeus.nn.arithmetic import multiply_adds
+from linnaeus.records import Predictions
+from linnaeus.targets import Blueprint, Precision, Runner, Target
+from linnaeus.targets.card import PROBABILITIES
+from linnaeus.targets.graph import Graph
+from linnaeus.targets.proof import Shown
+from linnaeus.targets.sensitivity import quantized
+
+if TYPE_CHECKING:
+    from linnaeus.classifier import Classifier
+    from linnaeus.talk import Talk
+    from linnaeus.verbs.compress import Demand, Pictures, Variant
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One file.
+
+    Attributes:
+        name: "pruned, int8, OpenVINO".
+        steps: What was done, in words.
+        target: Its format.
+        precision: Name.
+        path: The file.
+        multiply_adds: Of the network for one picture.
+        parameters: Of the network.
+        calibration: Kind.
+        val: Probabilities of the validation pictures, [N, K].
+        test: Of the test pictures.
+        is_original: The network as it was trained, in single precision.
+        sample: Some pictures at its size.
+    """
+
+    name: str
+    steps: tuple[str, ...]
+    target: Target
+    precision: str
+    path: Path
+    multiply_adds: int
+    parameters: int
+    calibration: str
+    val: np.ndarray
+    test: np.ndarray
+    is_original: bool
+    sample: np.ndarray
+
+    def open(self) -> Runner:
+        """Make the file ready to answer pictures of its own size, whatever it is given: for measuring its speed."""
+        return _OwnSize(self.target.open(self.path), self.sample)
+
+
+class _OwnSize:
+    """A runner that answers as many pictures as it is given, but its own."""
+
+    def __init__(self, runner: Runner, sample: np.ndarray) -> None:
+        self._runner, self._sample, self.card = runner, sample, runner.card
+
+    def run(self, pictures: np.ndarray) -> dict[str, np.ndarray]:
+        return self._runner.run(self._sample[np.arange(len(pictures)) % len(self._sample)])
+
+
+def write_files(
+    variant: Variant,
+    classifier: Classifier,
+    pictures: Pictures,
+    folder: Path,
+    scratch: Path,
+    demand: Demand,
+    talk: Talk,
+) -> Iterator[Candidate]:
+    """Write a variant for all runtimes in all precisions, one after the other."""
+    about = classifier.preprocessing
+    example = torch.zeros(1, about.channels, about.size_px, about.size_px)
+    arithmetic = multiply_adds(classifier.network.cpu(), example)
+    parameters = sum(one.numel() for one in classifier.network.parameters())
+    for target in demand.targets:
+        for precision in ("float32", *demand.precisions):
+            if precision not in target.precisions:
+                continue
+            place = folder / variant.name / f"{target.name}-{precision}"
+            place.mkdir(parents=True, exist_ok=True)
+            work = scratch / f"{variant.name}-{target.name}-{precision}"
+            work.mkdir()
+            with talk.stage(precision):
+                path, calibration, done = _write(classifier, target, precision, pictures, place, work, demand)
+            talk.say(f"  {path}")
+            yield Candidate(
+                name=f"{variant.name}, {precision}, {target.title}",
+                steps=(*variant.steps, *done),
+                target=target,
+                precision=precision,
+                path=path,
+                multiply_adds=arithmetic,
+                parameters=parameters,
+                calibration=calibration.kind,
+                val=answers(target, path, pictures.val),
+                test=answers(target, path, pictures.test),
+                is_original=not variant.steps and precision == "float32",
+                sample=next(pictures.test.portions(32)),
+            )
+
+
+def _write(
+    classifier: Classifier,
+    target: Target,
+    precision: str,
+    pictures: Pictures,
+    place: Path,
+    work: Path,
+    demand: Demand,
+) -> tuple[Path, Calibration, tuple[str, ...]]:
+    """Write one file; of less than single precision twice: its raw answers calibrate the second one."""
+    if precision == "float32":
+        path = target.write(_blueprint(classifier, work / "graph", demand), place)
+        return path, classifier.calibration, ()
+    plain = _blueprint(replace(classifier, calibration=Calibration()), work / "plain", demand)
+    first = work / "first"
+    first.mkdir()
+    exact, done = Precision(precision), (f"computed in {precision}",)
+    if precision == "int8":
+        reference = np.concatenate([_softmax(plain, one) for one in pictures.val.portions(64)])
+        made = quantized(target, plain, first, pictures.train, _pixels(pictures.val), reference)
+        exact = Precision(precision, pictures.train, made.kept)
+        path = made.path
+        kept = f", {len(made.kept)} sensitive layers in float" if made.kept else ""
+        done = (f"8-bit integers{kept}",)
+    else:
+        path = target.write(plain, first, exact)
+    mended = calibrated_again(classifier, answers(target, path, pictures.val), pictures.val, demand.seed)
+    path = target.write(_blueprint(mended, work / "graph", demand), place, exact)
+    return path, mended.calibration, done
+
+
+def calibrated_again(classifier: Classifier, raw: np.ndarray, val: Shown, seed: int) -> Classifier:
+    """Fit calibration and promises to what a file says of the validation pictures, half and half.
+
+    Args:
+        classifier: Its detector of strange pictures stays.
+        raw: Softmax of the file's logits, [N, K].
+        val: The pictures.
+        seed: Of the halves.
+    """
+    logs = np.log(np.maximum(raw, SMALLEST))
+    first, held = divide(val.labels, seed=seed)
+    calibration = fit_calibration(logs[first], val.labels[first]) if len(first) else Calibration()
+    old = classifier.judgement
+    if old is None or not len(held):
+        return replace(classifier, calibration=calibration)
+    predictions = Predictions(
+        calibration.probabilities(logs[held]), val.labels[held], tuple(val.ids[row] for row in held), classifier.classes
+    )
+    # The validation pictures also order the candidates.
+    made = Judgement.make(predictions, candidates=old.candidates + 1, seed=seed)
+    judgement = replace(made, detector=old.detector, strange_above=old.strange_above)
+    return replace(classifier, calibration=calibration, judgement=judgement)
+
+
+def answers(target: Target, path: Path, shown: Shown) -> np.ndarray:
+    """Ask a file, float64 [N, K].
+
+    Raises:
+        ModelError: It gives NaN or infinity.
+    """
+    runner = target.open(path)
+    found = np.concatenate([runner.run(one)[PROBABILITIES] for one in shown.portions()]).astype(np.float64)
+    if not np.isfinite(found).all():
+        raise ModelError(f"{path} should give finite numbers.", got="NaN or infinity")
+    return found
+
+
+def _blueprint(classifier: Classifier, scratch: Path, demand: Demand) -> Blueprint:
+    scratch.mkdir()
+    return Blueprint(Graph(classifier, outputs=demand.outputs), scratch)
+
+
+def _softmax(blueprint: Blueprint, pictures: np.ndarray) -> np.ndarray:
+    with torch.inference_mode():
+        found = blueprint.graph(torch.from_numpy(blueprint.card.shaped(pictures)))
+    return (found[0] if isinstance(found, tuple) else found).double().numpy()
+
+
+def _pixels(shown: Shown) -> np.ndarray:
+    assert isinstance(shown.pictures, np.ndarray)
+    return shown.pictures
