@@ -205,6 +205,49 @@ def test_the_second_time_no_pair_is_looked_for(look, monkeypatch):
     assert again.clusters[0].details == before.clusters[0].details
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_a_set_that_has_grown_only_the_new_picture_is_searched(look, kind, monkeypatch):
+    files = {**STRANGERS, "a/x.png": png(original(1)), "a/z.png": altered(original(1), "resized")}
+    look(files)
+    monkeypatch.setattr(module, "candidates", lambda *_: pytest.fail("searched all again"))
+    dataset, _, copies = look({**files, "a/y.png": altered(original(1), kind)})
+    assert sets(dataset, copies) == {frozenset({"a/x.png", "a/y.png", "a/z.png"})}
+
+
+def test_a_new_picture_is_found_of_which_an_old_one_is_a_part(look, monkeypatch):
+    files = {**STRANGERS, "a/part.png": altered(original(1), "cropped")}
+    look(files)
+    monkeypatch.setattr(module, "candidates", lambda *_: pytest.fail("searched all again"))
+    dataset, _, copies = look({**files, "a/whole.png": png(original(1))})
+    assert sets(dataset, copies) == {frozenset({"a/part.png", "a/whole.png"})}
+
+
+def test_copies_of_a_picture_that_is_gone_are_copies_still(look, monkeypatch):
+    files = {**STRANGERS, "a/x.png": png(original(1)), "a/y.png": altered(original(1), "resized")}
+    look({**files, "a/z.png": png(original(2))})
+    monkeypatch.setattr(module, "candidates", lambda *_: pytest.fail("searched all again"))
+    dataset, _, copies = look(files)
+    assert sets(dataset, copies) == {frozenset({"a/x.png", "a/y.png"})}
+
+
+def test_many_new_pictures_are_searched_with_all_others(look, monkeypatch):
+    look({f"a/{seed}.png": png(original(seed)) for seed in range(40, 46)})
+    asked = []
+    original_search = module.candidates
+    monkeypatch.setattr(module, "candidates", lambda *rest: asked.append(1) or original_search(*rest))
+    look(STRANGERS)
+    assert asked == [1]
+
+
+def test_a_damaged_memory_of_pairs_is_passed_over(look, tmp_path):
+    files = {**STRANGERS, "a/x.png": png(original(1)), "a/y.png": altered(original(1), "resized")}
+    _, _, before = look(files)
+    for path in (tmp_path / "cache" / "copies").glob("*.shard"):
+        path.write_bytes(b"nothing")
+    _, _, again = look(files)
+    assert again.clusters == before.clusters
+
+
 def test_damaged_memory_is_not_believed(look, tmp_path):
     files = {**STRANGERS, "a/x.png": png(original(1)), "a/y.png": altered(original(1), "cropped")}
     before = look(files)[2].keys

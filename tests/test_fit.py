@@ -15,11 +15,10 @@ from conftest import weight_bytes, write_photos
 from linnaeus import story
 from linnaeus.config import load_recipe
 from linnaeus.errors import Interrupted, SettingsError
-from linnaeus.learn import fit
+from linnaeus.learn import budget, fit, start
 from linnaeus.learn.balance import Settled
 from linnaeus.learn.fit import Fit
 from linnaeus.talk import Clock
-from linnaeus.verbs import train as verbs_train
 
 
 def weights(run):
@@ -64,7 +63,7 @@ def test_the_end_of_the_budget_ends_the_training_with_one_event_an_epoch(
 
 
 def test_a_budget_shortens_the_run_and_says_how_many_epochs_fit(photos, tmp_path, own, no_report):
-    recipe = load_recipe(None, own | {"train.epochs": 1e6, "data.size_px": 16, "budget_s": fit.FINISH_S + 4})
+    recipe = load_recipe(None, own | {"train.epochs": 1e6, "data.size_px": 16, "budget_s": budget.FINISH_S + 4})
     run = story.tell(str(photos), recipe, out=tmp_path / "run", clock=Clock(recipe.budget_s))
     decided = [one for one in run.summary()["decisions"] if one["setting"] == "train.epochs"]
     assert len(decided) == 1
@@ -171,7 +170,7 @@ def uneven(tmp_path):
 
 
 def test_what_auto_settled_is_told_and_kept_when_a_run_is_resumed(uneven, tmp_path, monkeypatch, no_report):
-    settle = verbs_train.settle_head
+    settle = start.settle_head
 
     def settle_for_weights(*args):
         return settle(*args)[0], Settled("weights", "it helps")
@@ -181,13 +180,13 @@ def test_what_auto_settled_is_told_and_kept_when_a_run_is_resumed(uneven, tmp_pa
         {"model.name": "keras-cifar10", "train.start": "head", "train.balance": "auto", "data.size_px": 16}
         | {"train.epochs": 3, "train.batch_size": 8},
     )
-    monkeypatch.setattr(verbs_train, "settle_head", settle_for_weights)
+    monkeypatch.setattr(start, "settle_head", settle_for_weights)
     straight = story.tell(str(uneven), recipe, out=tmp_path / "straight")
     with monkeypatch.context() as patch:
         stop_after(7, patch)
         with pytest.raises(Interrupted):
             story.tell(str(uneven), recipe, out=tmp_path / "broken")
-    monkeypatch.setattr(verbs_train, "settle_head", None)
+    monkeypatch.setattr(start, "settle_head", None)
     resumed = story.resume(tmp_path / "broken")
     assert weight_bytes(resumed) == weight_bytes(straight)
     for run in (straight, resumed):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from linnaeus.errors import SettingsError
+from linnaeus.learn import crossfit
 from linnaeus.learn.crossfit import components, cross_fit, folds_of_keys, judgeable
 from linnaeus.metrics.labels import (
     class_noise,
@@ -201,10 +202,63 @@ def test_components_keep_distances():
     assert np.linalg.norm(cut[0] - cut[1]) == pytest.approx(np.linalg.norm(whole[0] - whole[1]), rel=0.2)
 
 
+def test_components_of_some_rows_are_those_of_a_table_of_them():
+    x, _ = blobs(K=3, each=50, D=30)
+    rows = np.array([5, 3, 140, 77, 20, 21, 22, 90, 91, 130])
+    np.testing.assert_allclose(components(x, rows=rows), components(x[rows]), rtol=1e-4, atol=1e-5)
+
+
+def test_components_do_not_depend_on_the_size_of_blocks(monkeypatch):
+    x, _ = blobs(K=3, each=50, D=30)
+    whole = components(x, 12)
+    monkeypatch.setattr(crossfit, "BLOCK", 7)
+    np.testing.assert_allclose(np.abs(components(x, 12)), np.abs(whole), rtol=1e-3, atol=1e-4)
+
+
+def test_components_are_those_of_scikit_learn():
+    from sklearn.decomposition import PCA
+    from sklearn.preprocessing import StandardScaler
+
+    x, _ = blobs(K=3, each=50, D=30)
+    expected = PCA(5).fit_transform(StandardScaler().fit_transform(x))
+    np.testing.assert_allclose(np.abs(components(x, 5)), np.abs(expected), rtol=1e-2, atol=1e-3)
+
+
 def test_a_picture_far_from_all_others_is_strange():
     near = np.full((60, 10), 0.8) + np.random.default_rng(0).normal(0, 0.02, (60, 1))
     near[7] = 0.1
     assert outliers(far_from_neighbours(near)).strange.nonzero()[0].tolist() == [7]
+
+
+@pytest.mark.parametrize("tail", ["normal", "exponential", "lognormal", "chisquare"])
+def test_of_usual_pictures_about_as_many_are_told_as_stated(tail):
+    draw = np.random.default_rng(0)
+    values = {
+        "normal": draw.normal(size=20_000),
+        "exponential": draw.exponential(size=20_000),
+        "lognormal": draw.lognormal(0, 0.8, 20_000),
+        "chisquare": draw.chisquare(3, 20_000),
+    }[tail]
+    found = outliers(values)
+    assert found.by_chance == pytest.approx(60)
+    assert found.strange.sum() < 3 * found.by_chance
+
+
+@pytest.mark.parametrize("share", [0.002, 0.02, 0.05])
+def test_strange_pictures_do_not_hide_each_other(share):
+    values = np.random.default_rng(1).exponential(size=2000)
+    values[: round(2000 * share)] += 20
+    found = outliers(values).strange
+    assert found[: round(2000 * share)].all()
+    assert found.sum() <= 2000 * share + 15
+
+
+def test_the_finding_says_how_many_would_be_told_by_chance():
+    x, y = blobs(each=200, apart=2.5)
+    x += 6
+    x[11] = 6 - 3 * (x[11] - 6)
+    told = next(one for one in audit_labels(dataset(y), x).findings if one.kind == "outlier")
+    assert "of usual pictures about 2 would be, by chance" in told.evidence
 
 
 def test_equal_distances_make_no_outlier():

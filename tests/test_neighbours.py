@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linnaeus.learn import neighbours as module
-from linnaeus.learn.neighbours import Index, similar_hashes
+from linnaeus.learn.neighbours import Index, similar_hashes, unit_vectors
 
 D = 24
 
@@ -55,6 +55,27 @@ def test_each_query_looks_at_a_small_share_of_a_large_set(monkeypatch):
     monkeypatch.setattr(module, "_keep_best", count)
     index.search(unit(100, seed=5), count=1)
     assert seen < 100 * 20_000 / 4
+
+
+def test_a_set_ten_times_as_large_is_looked_into_a_few_cells_further(monkeypatch):
+    monkeypatch.setattr(module, "EXACT_UP_TO", 1000)
+    visits = []
+    for n in (3000, 30_000):
+        index = Index(unit(n))
+        visits.append(
+            sum(1 for _ in index._visits(unit(1, seed=5), max(1, round(module.PROBES * np.log2(n / module.CELL)))))
+        )
+    assert visits[0] < visits[1] <= visits[0] + 8
+
+
+def test_main_directions_keep_the_cosines_of_a_large_set():
+    draw = np.random.default_rng(0)
+    features = (draw.normal(size=(3000, 6)) @ draw.normal(size=(6, 60)) + 3).astype(np.float32)
+    rows = np.arange(0, 3000, 2)
+    whole = unit_vectors(features, rows, most=20, exact_up_to=10_000)
+    cut = unit_vectors(features, rows, most=20, exact_up_to=500)
+    assert (whole.shape, cut.shape) == ((1500, 60), (1500, 20))
+    np.testing.assert_allclose(cut[:50] @ cut.T, whole[:50] @ whole.T, atol=1e-4)
 
 
 def test_a_picture_is_not_its_own_neighbour():

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from linnaeus.data import traits as module
 from linnaeus.data.cache import scan
 from linnaeus.data.sources import open_source
 from linnaeus.data.traits import MEASURED, measure, measure_picture
@@ -157,6 +159,21 @@ def test_the_number_of_threads_changes_nothing(photos, look):
     _, _, one = look(photos, workers=1)
     _, _, three = look(photos, workers=3)
     assert all((one.numbers[name] == three.numbers[name]).all() for name in one.numbers)
+
+
+def test_a_second_look_measures_only_what_is_new(photos, look, tmp_path, monkeypatch):
+    folder = Path(shutil.copytree(photos, tmp_path / "photos"))
+    _, _, first = look(folder, cache_dir=tmp_path / "pixels")
+    seen = []
+    monkeypatch.setattr(module, "measure_picture", lambda picture: seen.append(1) or measure_picture(picture))
+    Image.fromarray(noise(48, seed=99)).save(next(folder.iterdir()) / "new.png")
+    _, _, second = look(folder, cache_dir=tmp_path / "pixels")
+    assert len(seen) == 1
+    place = {id: row for row, id in enumerate(second.ids)}
+    rows = [place[id] for id in first.ids]
+    for name in MEASURED:
+        np.testing.assert_array_equal(second.numbers[name][rows], first.numbers[name])
+    assert np.isfinite(second.numbers["entropy"][place[next(id for id in second.ids if id.endswith("new.png"))]])
 
 
 def test_progress_ends_with_all(photos, look):

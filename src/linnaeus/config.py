@@ -247,12 +247,30 @@ class TrainSettings(Settings):
     """Fit a temperature on the validation part and ship it in the model."""
     checkpoint_every_s: float = Field(default=30, gt=0)
     """Seconds between two checkpoints; each epoch ends with one as well."""
+    teacher: str | None = None
+    """A run (or model folder) whose answers are learned as well as the labels: distillation."""
+    unlabelled: str | None = None
+    """A folder, or a pattern, of pictures without labels, on which the teacher's answers are learned."""
+    teacher_weight: float | None = Field(default=None, gt=0, le=1)
+    """How much the teacher's answers count; the labels have the rest."""
+    teacher_temperature: float | None = Field(default=None, gt=0, le=100)
+    """Divides the logits of both: above 1, what the teacher finds improbable counts for more."""
     adversarial: float = Field(default=0, ge=0, le=64)
     """Adversarial training: every picture is first changed for the worst, each byte by so much at most; 0 is off, 8 is usual
     for small pictures."""
     adversarial_steps: int = Field(default=3, ge=1, le=100)
     """Steps of that attack, each of which costs as much as a step of plain training. With 1 the network may learn to fool
     this attack alone; 7 is usual."""
+
+    @model_validator(mode="after")
+    def _has_a_teacher(self) -> TrainSettings:
+        if self.unlabelled and not self.teacher:
+            raise ValueError("unlabelled pictures need train.teacher, whose answers are learned on them")
+        if self.teacher and self.epochs == 0:
+            raise ValueError("from train.teacher something is learned only with train.epochs above 0")
+        if self.unlabelled and self.adversarial:
+            raise ValueError("adversarial training needs labels: leave train.unlabelled out")
+        return self
 
 
 class Recipe(Settings):

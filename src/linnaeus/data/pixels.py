@@ -71,6 +71,20 @@ class Pixels:
             self._preprocessing,
         )
 
+    def joined(self, other: Pixels) -> Pixels:
+        """Put another sequence, stored in the same way, after this one."""
+        table = np.concatenate([self._table, other._table])
+        later = table["shard"][len(self) :]
+        later[later >= 0] += len(self._shards)
+        problems = {row + len(self): problem for row, problem in other._problems.items()}
+        return Pixels(
+            [*self._shards, *other._shards],
+            table,
+            self._places + other._places,
+            {**self._problems, **problems},
+            self._preprocessing,
+        )
+
     @cached_property
     def uniform(self) -> np.ndarray | None:
         """All pictures as one array [N, S, S, C], or None.

@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from linnaeus.data.cache import Scan
+from linnaeus.data.measured import Measured
 from linnaeus.errors import PictureError
 from linnaeus.records import Dataset, Preprocessing
 
@@ -32,6 +34,8 @@ FLAT = 6
 FRAME = 8
 """Grey levels from the border's median up to which a pixel of the border belongs to one plain frame."""
 CHUNK = 64
+VERSION = 1
+"""Raise it when something is measured otherwise, so that old numbers are not mixed with new ones."""
 MEASURED = (
     "brightness",
     "contrast",
@@ -102,6 +106,7 @@ def measure(
     scan: Scan,
     preprocessing: Preprocessing,
     *,
+    cache_dir: Path | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Traits:
@@ -111,6 +116,7 @@ def measure(
         dataset: What was scanned.
         scan: Of the same examples.
         preprocessing: As scanned: what "pad" has added is not measured.
+        cache_dir: The cache folder that the scan used: what is measured is kept there by content; None keeps nothing.
         workers: Threads; by default one per processor.
         progress: Called with (done, all) now and then.
 
@@ -122,7 +128,11 @@ def measure(
     measured = np.full((len(scan), len(MEASURED)), np.nan)
     problems = dict(scan.problems)
     workers = workers or os.cpu_count() or 1
-    chunks = (range(first, min(first + CHUNK, len(scan))) for first in range(0, len(scan), CHUNK))
+    keeper = Measured(cache_dir, _about(preprocessing), len(MEASURED)) if cache_dir is not None else None
+    missing = np.flatnonzero(~keeper.fill(scan.hashes, measured)) if keeper else np.arange(len(scan))
+    new: dict[str, np.ndarray] = {}
+    chunks = (missing[first : first + CHUNK].tolist() for first in range(0, len(missing), CHUNK))
+    done = 0
     with ThreadPoolExecutor(workers, thread_name_prefix="traits") as pool:
         for rows, found in _in_order(pool, lambda rows: _measure_rows(scan, rows, preprocessing), chunks, workers + 2):
             for row, one in zip(rows, found, strict=True):
@@ -130,8 +140,12 @@ def measure(
                     problems[row] = one
                 else:
                     measured[row] = one
+                    new[scan.hashes[row]] = measured[row]
+            done += len(rows)
             if progress is not None:
-                progress(rows.stop, len(scan))
+                progress(done, len(missing))
+    if keeper:
+        keeper.keep(new)
     numbers = _sizes(scan) | {name: measured[:, column] for column, name in enumerate(MEASURED)}
     texts = {
         "format": scan.formats,
@@ -158,6 +172,13 @@ def measure_picture(picture: np.ndarray) -> tuple[float, ...]:
         _uniform_area(luma),
         _border_uniformity(luma),
     )
+
+
+def _about(preprocessing: Preprocessing) -> tuple[object, ...]:
+    """List what changes stored pixels, and so what is measured; of "pad" the size, too."""
+    how = preprocessing
+    padded = how.size_px if how.resize == "pad" else 0
+    return (VERSION, how.resize, how.resize_px, how.interpolation, how.background, how.channels, padded)
 
 
 def _measure_rows(scan: Scan, rows: Sequence[int], preprocessing: Preprocessing) -> list[Any]:
@@ -293,10 +314,10 @@ def _numbers(words: Sequence[str]) -> np.ndarray | None:
 
 
 def _in_order(
-    pool: ThreadPoolExecutor, work: Callable[[range], list[Any]], chunks: Iterator[range], ahead: int
-) -> Iterator[tuple[range, list[Any]]]:
+    pool: ThreadPoolExecutor, work: Callable[[list[int]], list[Any]], chunks: Iterator[list[int]], ahead: int
+) -> Iterator[tuple[list[int], list[Any]]]:
     """Work on several chunks at once and give them back in their order; no more than `ahead` wait."""
-    waiting: deque[tuple[range, Future[list[Any]]]] = deque()
+    waiting: deque[tuple[list[int], Future[list[Any]]]] = deque()
     for chunk in chunks:
         waiting.append((chunk, pool.submit(work, chunk)))
         if len(waiting) > ahead:

@@ -36,6 +36,7 @@ class Progress:
         evaluation_s: Seconds that evaluating val and test takes, as measured for the budget.
         balance: What is done about classes of unequal size; "" before that is settled.
         balance_reason: Why, where the program chose.
+        lesson: Fingerprint of the teacher and of the unlabelled pictures; "" without a teacher.
     """
 
     step: int = 0
@@ -51,6 +52,7 @@ class Progress:
     evaluation_s: float = 0
     balance: str = ""
     balance_reason: str = ""
+    lesson: str = ""
 
 
 @dataclass

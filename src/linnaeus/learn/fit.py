@@ -14,16 +14,18 @@ from torch import nn
 
 from linnaeus.config import Recipe
 from linnaeus.data.batches import BytesBatch, Feed
-from linnaeus.errors import Interrupted
+from linnaeus.errors import Interrupted, RunError, SettingsError
 from linnaeus.learn.adversarial import adversarial
 from linnaeus.learn.balance import Balance, Settled, certain, loss_of, sampling_of
+from linnaeus.learn.budget import Budget
 from linnaeus.learn.checkpoint import TrainState
+from linnaeus.learn.distill import distilled, lesson_of
 from linnaeus.learn.engine import Engine
 from linnaeus.learn.frozen import FrozenFeed
 from linnaeus.learn.infer import infer, infer_tensors
 from linnaeus.learn.interrupt import interruptible
 from linnaeus.learn.loop import Step, check_answers, check_finite, train
-from linnaeus.learn.material import Material
+from linnaeus.learn.material import UNLABELLED, Material
 from linnaeus.learn.objectives import Batch, Objective, supervised
 from linnaeus.learn.optim import Average, Schedule, make_optimizer, make_schedule
 from linnaeus.learn.pace import seconds_per_picture, seconds_per_step
@@ -34,6 +36,7 @@ from linnaeus.nn.cut import cut
 from linnaeus.nn.depthwise import hold_depthwise, release_depthwise
 from linnaeus.nn.head import headless
 from linnaeus.nn.input import FromBytes
+from linnaeus.nn.sparse import hold_zeros
 from linnaeus.records import Decision
 from linnaeus.run import Run
 from linnaeus.talk import Clock, Talk
@@ -41,10 +44,6 @@ from linnaeus.talk import Clock, Talk
 READ_LOSSES_EVERY = 20
 FROZEN_BYTES = 4e9
 """Most memory for the outputs of frozen stages."""
-FINISH_S = 6.0
-"""Seconds of a budget that are kept for scores, report and saving."""
-VIEWS_SHARE = 0.35
-"""Most of a budget's room that goes into the outputs of frozen stages."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +76,7 @@ class Fit:
         talk: Where words and progress go.
         begin: Gives the network its start, unless there is a checkpoint, and settles what is done about classes of
             unequal size; it is told the features of the training pictures where they are known anyhow, else None.
+        teacher: Gives logits [N, K] for the network's input; it is learned from, on unlabelled pictures as well.
     """
 
     def __init__(
@@ -89,14 +89,17 @@ class Fit:
         clock: Clock,
         talk: Talk,
         begin: Callable[[torch.Tensor | None], Settled],
+        teacher: nn.Module | None = None,
     ) -> None:
         assert recipe.train.batch_size
         assert recipe.train.epochs
         self.run, self.network, self.material, self.recipe = run, network, material, recipe
         self.engine, self.clock, self.talk, self.begin = engine, clock, talk, begin
+        self.teacher, self.budget = teacher, Budget(clock)
         self.feed = Feed(
             pictures=material.pixels,
-            rows=material.split.rows("train"),
+            # Those without a label come last: a head is solved on the first ones.
+            rows=np.concatenate([material.split.rows("train"), material.split.rows(UNLABELLED)]),
             labels=material.labels,
             settings=recipe.augment,
             size_px=material.preprocessing.size_px,
@@ -128,7 +131,7 @@ class Fit:
 
     def run_through(self) -> Fitted:
         """Train to the end; save on the way and when interrupted."""
-        resumed = self.state.load(self.run.checkpoint_path)
+        resumed = self._load()
         if resumed:
             self._settle()
         elif self.recipe.train.start != "head":
@@ -156,6 +159,20 @@ class Fit:
                     self._save()
         return self._result(self.state.progress.ended or ("all epochs done" if total else "budget"))
 
+    def _load(self) -> bool:
+        """Take up a checkpoint, if there is one that was learning the same lesson."""
+        rows = self.material.split.rows(UNLABELLED)
+        lesson = lesson_of(self.teacher, [self.material.hashes[row] for row in rows]) if self.teacher else ""
+        resumed = self.state.load(self.run.checkpoint_path)
+        if resumed and self.state.progress.lesson != lesson:
+            raise RunError(
+                f"{self.run.folder} was begun with another teacher, or other unlabelled pictures.",
+                got="weights or pictures that changed since",
+                fix="start anew.",
+            )
+        self.state.progress.lesson = lesson
+        return resumed
+
     def _begin(self, features: torch.Tensor | None) -> None:
         settled, progress = self.begin(features), self.state.progress
         progress.balance, progress.balance_reason = settled.balance, settled.reason
@@ -173,7 +190,14 @@ class Fit:
         """Set loss and sampling; what "auto" may come to leaves the length of an epoch as it is."""
         balance = certain(settled)
         self.objective = self._objective(balance)
-        self.feed = replace(self.feed, sampling=sampling_of(balance))
+        sampling = sampling_of(balance)
+        if sampling != "all" and len(self.material.split.rows(UNLABELLED)):
+            raise SettingsError(
+                f"train.balance = {balance} chooses pictures by their label.",
+                got="pictures without one, too",
+                fix="take train.balance=weights, or leave train.unlabelled out.",
+            )
+        self.feed = replace(self.feed, sampling=sampling)
         if self.frozen is not None:
             self.frozen = replace(self.frozen, feed=self.feed)
 
@@ -182,7 +206,7 @@ class Fit:
         progress, patience = self.state.progress, self.recipe.train.patience
         if patience is not None and progress.epochs_without_gain >= patience:
             progress.ended = "patience"
-        elif self.clock.left() < FINISH_S + self.evaluation_s:
+        elif self.budget.is_spent:
             progress.ended = "budget"
             if self.waiting or progress.seen:
                 self._end_epoch(done, schedule)
@@ -234,7 +258,7 @@ class Fit:
         lower, self.upper = halves
         how, material = self.material.preprocessing, self.material
         with self.talk.stage("frozen stages"):
-            self.frozen = FrozenFeed.make(lower, self.feed, views, how, self.engine, self.talk)
+            self.frozen = FrozenFeed.make(lower, self.feed, views, how, self.engine, self.talk, self.teacher)
             outputs = infer(lower, material.blocks(self._val_rows()), how, self.engine)
             self.val_outputs = [part.to(self.frozen.outputs.dtype) for part in outputs]
 
@@ -243,7 +267,8 @@ class Fit:
         if self.frozen is None:
             return None
         with headless(self.upper):
-            return torch.cat(list(infer_tensors(self.upper.eval(), self.frozen.first_view(), self.engine)))
+            labelled = self.frozen.first_view(len(self.material.split.rows("train")))
+            return torch.cat(list(infer_tensors(self.upper.eval(), labelled, self.engine)))
 
     def _sample(self, count: int) -> np.ndarray:
         return self.material.pixels.block(self.feed.rows[:count], self.feed.size_px)
@@ -257,6 +282,17 @@ class Fit:
         settings, changes = self.recipe.train, self.recipe.augment
         loss = loss_of(settings, self.material.counts(), balance).to(self.engine.device)
         objective = supervised(loss, mixup=changes.mixup, cutmix=changes.cutmix)
+        if self.teacher is not None:
+            assert settings.teacher_weight is not None
+            assert settings.teacher_temperature is not None
+            objective = distilled(
+                self.teacher,
+                loss,
+                settings.teacher_temperature,
+                settings.teacher_weight,
+                mixup=changes.mixup,
+                cutmix=changes.cutmix,
+            )
         if not settings.adversarial:
             return objective
         return adversarial(objective, self.from_bytes, radius=settings.adversarial, steps=settings.adversarial_steps)
@@ -267,16 +303,16 @@ class Fit:
         progress, views = self.state.progress, self.recipe.train.views or 0
         wanted = max(1, round(self.recipe.train.epochs * self.feed.steps_per_epoch))
         halves = self._halves()
-        self.evaluation_s = progress.evaluation_s
+        self.budget = Budget(self.clock, progress.evaluation_s)
         if self.recipe.budget_s is None or progress.steps_planned >= 0:
             self._use(halves, views if progress.steps_planned < 0 else progress.views)
             return wanted if progress.steps_planned < 0 else progress.steps_planned
-        self.evaluation_s = progress.evaluation_s = self.material.judged * self._seconds_per_picture(
-            self.network, "fp32"
-        )
+        progress.evaluation_s = self.material.judged * self._seconds_per_picture(self.network, "fp32")
+        self.budget = Budget(self.clock, progress.evaluation_s)
         if halves is not None:
-            view_s = len(self.feed.rows) * self._seconds_per_picture(halves[0], self.engine.precision)
-            views = max(0, min(views, int(VIEWS_SHARE * self._room() / view_s)))
+            seers = [halves[0], *([self.teacher] if self.teacher is not None else [])]
+            picture_s = sum(self._seconds_per_picture(one, self.engine.precision) for one in seers)
+            views = self.budget.views(views, len(self.feed.rows) * picture_s)
         self._use(halves, views)
         progress.views, progress.steps_planned = views, self._affordable(wanted)
         return progress.steps_planned
@@ -287,20 +323,17 @@ class Fit:
         step_s = seconds_per_step(
             self.upper, self._batches(0, 5), self.objective, self.recipe.optim, self.engine, self._pieces()
         )
-        per_epoch, room = self.feed.steps_per_epoch, self._room()
+        per_epoch = self.feed.steps_per_epoch
         validation_s = len(self.material.split.rows("val")) * self._seconds_per_picture(
             self.network, self.engine.precision
         )
-        fits = int(0.9 * room / (step_s + validation_s / per_epoch)) if room > 0 else 0
-        planned = min(wanted, max(fits, 0 if self.recipe.train.start == "head" else 1))
+        at_least = 0 if self.recipe.train.start == "head" else 1
+        planned = self.budget.steps(wanted, step_s + validation_s / per_epoch, at_least)
         if planned < wanted:
-            reason = f"the budget leaves {max(0, room):.0f} s, at {1000 * step_s:.0f} ms a step"
+            reason = f"the budget leaves {max(0, self.budget.room_s):.0f} s, at {1000 * step_s:.0f} ms a step"
             self.decisions.append(Decision("train.epochs", round(planned / per_epoch, 2), reason))
             self.talk.say(f"train.epochs = {planned / per_epoch:.2f}: {reason}")
         return planned
-
-    def _room(self) -> float:
-        return self.clock.left() - FINISH_S - self.evaluation_s
 
     def _seconds_per_picture(self, network: nn.Module, precision: str) -> float:
         engine = self.engine if precision == self.engine.precision else Engine(precision)
@@ -308,6 +341,7 @@ class Fit:
 
     def _note(self, step: Step) -> None:
         self.waiting.append(step)
+        hold_zeros(self.network)
         if self.state.average:
             self.state.average.update(self.network)
         if len(self.waiting) >= READ_LOSSES_EVERY:

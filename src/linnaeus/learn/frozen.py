@@ -29,15 +29,24 @@ class FrozenFeed:
         outputs: [views, N, ...], bfloat16 where the engine computes in it; channels last where they have height and width.
         feed: What the views were drawn from; it also deals the batches.
         place: Row number of a picture -> its place in `outputs`.
+        taught: A teacher's logits for the same views, float32 [views, N, K]; None without a teacher.
     """
 
     outputs: Tensor
     feed: Feed
     place: dict[int, int]
+    taught: Tensor | None = None
 
     @classmethod
     def make(
-        cls, lower: nn.Module, feed: Feed, views: int, preprocessing: Preprocessing, engine: Engine, talk: Talk
+        cls,
+        lower: nn.Module,
+        feed: Feed,
+        views: int,
+        preprocessing: Preprocessing,
+        engine: Engine,
+        talk: Talk,
+        teacher: nn.Module | None = None,
     ) -> FrozenFeed:
         """Compute the outputs of the frozen part for `views` views of each picture.
 
@@ -49,30 +58,38 @@ class FrozenFeed:
             preprocessing: For the normalisation.
             engine: The machine and precision.
             talk: Where progress goes.
+            teacher: Is asked about the same views; its input is that of the whole network.
         """
         kept_as = torch.bfloat16 if engine.precision == "bf16" else torch.float32
-        N, outputs, done = len(feed.rows), [], 0
+        outputs: list[Tensor] = []
+        taught: list[Tensor] = []
+        N, done = len(feed.rows), 0
         # Few views must show every picture both ways round: left to chance, half of them would never be mirrored.
         flip: Literal["none", "alternating"] = "none" if feed.settings.flip == "none" else "alternating"
         whole_pictures = replace(feed, settings=AugmentSettings(flip=flip, fill=feed.settings.fill))
         changed = replace(feed, settings=feed.settings.model_copy(update={"flip": flip}))
+        networks = [lower] if teacher is None else [lower, teacher]
         for view in range(views):
             source = changed if view else whole_pictures
-            blocks = (source.view(feed.rows[first : first + AT_ONCE], view).pictures for first in range(0, N, AT_ONCE))
-            for part in infer(lower, blocks, preprocessing, engine):
-                outputs.append(part.to(kept_as))
-                done += len(part)
-                talk.progress("frozen stages", done, views * N)
+            for network, kept in zip(networks, (outputs, taught), strict=False):
+                blocks = (
+                    source.view(feed.rows[first : first + AT_ONCE], view).pictures for first in range(0, N, AT_ONCE)
+                )
+                for part in infer(network, blocks, preprocessing, engine):
+                    kept.append(part.to(kept_as) if network is lower else part)
+                    done += len(part)
+                    talk.progress("frozen stages", done, len(networks) * views * N)
         # One view after the other, joined without a second copy of everything at once.
         whole = torch.empty((views * N, *outputs[0].shape[1:]), dtype=kept_as)
         if whole.ndim == 4:
             whole = whole.to(memory_format=torch.channels_last)
         torch.cat(outputs, out=whole)
-        return cls(whole, feed, {int(row): place for place, row in enumerate(feed.rows)})
+        places = {int(row): place for place, row in enumerate(feed.rows)}
+        return cls(whole, feed, places, torch.cat(taught) if taught else None)
 
-    def first_view(self) -> Iterator[Tensor]:
-        """Yield the outputs for the whole pictures, view 0, in the order of the feed's rows."""
-        N = len(self.feed.rows)
+    def first_view(self, count: int | None = None) -> Iterator[Tensor]:
+        """Yield the outputs for the first `count` whole pictures, view 0, in the order of the feed's rows."""
+        N = len(self.feed.rows) if count is None else count
         return (self.outputs[first : min(N, first + 32)] for first in range(0, N, 32))
 
     def batches(self, first: int, stop: int, device: torch.device) -> Iterator[Batch]:
@@ -86,6 +103,8 @@ class FrozenFeed:
             rows = orders[epoch][place]
             chosen = np.random.default_rng((self.feed.seed, epoch, place, 2)).integers(views, size=len(rows))
             places = [self.place[int(row)] + view * len(self.feed.rows) for row, view in zip(rows, chosen, strict=True)]
-            pictures = self.outputs[torch.tensor(places)].to(device)
+            chosen_places = torch.tensor(places)
+            pictures = self.outputs[chosen_places].to(device)
             labels = torch.from_numpy(self.feed.labels[rows]).to(device)
-            yield Batch(pictures, labels, (self.feed.seed, epoch, place))
+            taught = None if self.taught is None else self.taught[chosen_places].to(device)
+            yield Batch(pictures, labels, (self.feed.seed, epoch, place), taught)

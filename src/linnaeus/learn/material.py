@@ -16,6 +16,8 @@ BANK_PICTURES = 600
 OUTLIERS_OF_A_KIND = 32
 """Pictures of no class that are made of each kind, once from validation and once from test pictures."""
 OUTLIERS = 12 * OUTLIERS_OF_A_KIND
+UNLABELLED = "unlabelled"
+"""Part of the pictures that have no label (-1), from which a teacher's answers are learned."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +26,9 @@ class Material:
 
     Attributes:
         pixels: Stored pictures by row number.
-        labels: Class numbers, int64 [N].
+        labels: Class numbers, int64 [N]; -1 of the unlabelled part.
         hashes: Content hash of each picture.
-        split: Which row is train, val or test.
+        split: Which row is train, val, test or unlabelled.
         classes: K names.
         preprocessing: How pictures become the network's input.
     """

@@ -13,7 +13,9 @@ EXACT_UP_TO = 8192
 """So few vectors are compared with each other directly: cells would save little."""
 SAMPLED_PER_CELL = 32
 ROUNDS = 5
-PROBES = 8
+PROBES = 2.0
+"""Cells to look into for each doubling of their number: of changed copies among made-up vectors, 16 cells of 390 found
+97 %, 8 found 93 %."""
 QUERIES_AT_ONCE = 2048
 BAND_BITS, BANDS = 16, 4
 REACH = 8
@@ -37,7 +39,7 @@ class Index:
     """Vectors of unit length in cells of neighbours, so that a query looks into a few cells only.
 
     Up to EXACT_UP_TO vectors the search is exact. Above, it finds those whose cell is among the `probes` nearest, and
-    time and memory grow as n log n: cells have about CELL vectors however many there are, and the cells themselves are
+    time grows as n log n, memory as n: cells have about CELL vectors however many there are, and the cells themselves are
     found by an index of their centres.
 
     Args:
@@ -75,7 +77,7 @@ class Index:
         count: int,
         least: float = -1.0,
         own: np.ndarray | None = None,
-        probes: int = PROBES,
+        probes: int | None = None,
     ) -> Neighbours:
         """Find the `count` nearest vectors of each query.
 
@@ -84,8 +86,9 @@ class Index:
             count: How many.
             least: Only vectors whose cosine is above this.
             own: Row number of the vector that is the query itself and is not to be found, int [Q]; -1 for none.
-            probes: Cells to look into.
+            probes: Cells to look into; by default PROBES times the logarithm of their number.
         """
+        probes = probes or max(1, round(PROBES * np.log2(max(2, self.count / CELL))))
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         rows = np.full((len(queries), count), -1, np.int64)
         similarities = np.full((len(queries), count), least, np.float32)
@@ -161,6 +164,31 @@ def _centres(vectors: np.ndarray, count: int, seed: int) -> np.ndarray:
         empty = np.setdiff1d(np.arange(count), present)
         centres[empty] = sample[draw.choice(len(sample), len(empty), replace=False)]
     return centres
+
+
+def unit_vectors(features: np.ndarray, rows: np.ndarray, *, most: int, exact_up_to: int) -> np.ndarray:
+    """Bring features to unit length, float32 [n, d], block by block; of a large set, only their main directions are kept.
+
+    Cosines stay nearly as they were: the directions are those of the vectors themselves, not of what differs between them.
+
+    Args:
+        features: [N, D].
+        rows: Which of them.
+        most: Directions that are kept of a large set.
+        exact_up_to: So many rows keep all.
+    """
+    blocks = [rows[begin : begin + QUERIES_AT_ONCE] for begin in range(0, len(rows), QUERIES_AT_ONCE)]
+
+    def unit(some: np.ndarray) -> np.ndarray:
+        block = np.asarray(features[some], np.float32)
+        block = block / np.maximum(np.linalg.norm(block, axis=1, keepdims=True), 1e-9)
+        return block
+
+    if len(rows) <= exact_up_to or features.shape[1] <= most:
+        return np.concatenate([np.empty((0, features.shape[1]), np.float32), *map(unit, blocks)])
+    sample = unit(rows[:: max(1, len(rows) // exact_up_to)])
+    turned = np.linalg.eigh((sample.T @ sample).astype(np.float64))[1][:, ::-1][:, :most].astype(np.float32)
+    return np.concatenate([unit(some) @ turned for some in blocks])
 
 
 def _blocks(vectors: np.ndarray, size: int) -> Iterator[np.ndarray]:

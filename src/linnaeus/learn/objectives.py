@@ -17,13 +17,15 @@ class Batch:
 
     Attributes:
         pictures: Normalised, [N, C, H, W].
-        labels: Class numbers, int64 [N].
+        labels: Class numbers, int64 [N]; -1 of a picture without a label, which only a teacher can speak of.
         seed: Two numbers from which the randomness of this batch is drawn (mixup).
+        taught: A teacher's logits for these pictures, [N, K], where they are known beforehand.
     """
 
     pictures: Tensor
     labels: Tensor
     seed: tuple[int, ...] = (0,)
+    taught: Tensor | None = None
 
 
 @dataclass(frozen=True)

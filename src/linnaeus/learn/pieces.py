@@ -90,10 +90,11 @@ class Pieces:
 
     def _cut(self, batch: Batch) -> list[Batch]:
         count = len(self._views)
-        parts = zip(batch.pictures.tensor_split(count), batch.labels.tensor_split(count), strict=True)
+        taught = [None] * count if batch.taught is None else batch.taught.tensor_split(count)
+        parts = zip(batch.pictures.tensor_split(count), batch.labels.tensor_split(count), taught, strict=True)
         return [
-            replace(batch, pictures=pictures, labels=labels, seed=(*batch.seed, number))
-            for number, (pictures, labels) in enumerate(parts)
+            Batch(pictures, labels, (*batch.seed, number), answers)
+            for number, (pictures, labels, answers) in enumerate(parts)
         ]
 
     def _gradient(

@@ -28,7 +28,7 @@ LIKELY = 0.5
 OUTLYING = 4.0
 """In robust standard deviations; nothing below is told, however light the tail is."""
 BY_CHANCE = 0.003
-"""So large a share of usual pictures is told, at most, where their tail is as the middle of the set lets expect."""
+"""About so large a share of usual pictures is told, or less, where their tail is as the middle of the set lets expect."""
 TAIL = (0.5, 0.3, 0.18)
 """Shares of the pictures that lie above the three quantiles by which the tail is fitted: nearer to the end, real outliers
 would hide themselves. With 7 % of strange pictures two thirds of them are still told, with 2 % nearly all."""
@@ -204,7 +204,7 @@ class Outliers:
         score: How many robust standard deviations a picture is farther from its neighbours than is usual, [N].
         strange: Whether that is so far that it is told, bool [N].
         threshold: The score from which on it is.
-        by_chance: So many usual pictures are told, at most, as far as the middle of the set lets expect.
+        by_chance: About so many usual pictures are told, as far as the middle of the set lets expect.
     """
 
     score: np.ndarray

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -123,8 +124,22 @@ def card_of(classifier: Classifier, outputs: Sequence[str] | None, layout: str, 
         )
     kept = None if judgement is None else replace(judgement, detector=None)
     return Card(
-        classifier.classes, classifier.preprocessing, chosen, layout, any_size, judgement=kept, about=classifier.about
+        classifier.classes,
+        classifier.preprocessing,
+        chosen,
+        layout,
+        any_size,
+        judgement=kept,
+        about=_published(classifier.about),
     )
+
+
+def _published(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep of the provenance what may leave this machine: of the source only its name."""
+    data = about.get("data")
+    if not isinstance(data, dict) or "source" not in data:
+        return dict(about)
+    return dict(about) | {"data": data | {"source": PurePath(str(data["source"])).name}}
 
 
 class Calibrated(nn.Module):

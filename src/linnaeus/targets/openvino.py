@@ -65,7 +65,7 @@ class OpenVinoRunner:
         import openvino
 
         core, streams = openvino.Core(), cores_here()
-        settings = {
+        settings: dict[str, Any] = {
             "INFERENCE_NUM_THREADS": threads * streams,
             "NUM_STREAMS": streams,
             "ENABLE_CPU_PINNING": False,

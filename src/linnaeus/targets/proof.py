@@ -42,6 +42,11 @@ class Shown:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def labelled(self) -> np.ndarray:
+        """Tell which are test pictures whose class the model knows, bool [N]."""
+        return self.tested & (self.labels >= 0)
+
     def portions(self, size: int = 16) -> Iterator[np.ndarray]:
         """Give the pictures some at a time; of many sizes one at a time."""
         if isinstance(self.pictures, np.ndarray):
@@ -102,7 +107,7 @@ def prove(shown: Shown, before: np.ndarray, after: np.ndarray, limit: float | No
     """
     gap = np.abs(before - after)
     same = before.argmax(axis=1) == after.argmax(axis=1)
-    rows = np.flatnonzero(shown.tested & (shown.labels >= 0))
+    rows = np.flatnonzero(shown.labelled)
     right_before, right_after = (one[rows].argmax(axis=1) == shown.labels[rows] for one in (before, after))
     counts = [(int(right.sum()), len(rows)) for right in (right_after, right_before)]
     told = [wilson(*count) for count in counts] if len(rows) else [None, None]

@@ -3,11 +3,35 @@
 from __future__ import annotations
 
 from linnaeus.errors import SettingsError
+from linnaeus.targets.aotinductor import AotInductor
+from linnaeus.targets.coreml import CoreMl
+from linnaeus.targets.executorch import ExecuTorch
+from linnaeus.targets.litert import LiteRt
 from linnaeus.targets.onnx import Onnx
 from linnaeus.targets.openvino import OpenVino
+from linnaeus.targets.savedmodel import SavedModel
+from linnaeus.targets.state_dict import StateDict
 from linnaeus.targets.target import Target
+from linnaeus.targets.tensorrt import TensorRt
+from linnaeus.targets.tfjs import TfJs
+from linnaeus.targets.torch_export import TorchExport
+from linnaeus.targets.web import Web
 
-TARGETS: dict[str, Target] = {target.name: target for target in (Onnx(), OpenVino())}
+_ALL: tuple[Target, ...] = (
+    Onnx(),
+    OpenVino(),
+    LiteRt(),
+    SavedModel(),
+    TfJs(),
+    Web(),
+    TorchExport(),
+    AotInductor(),
+    ExecuTorch(),
+    CoreMl(),
+    TensorRt(),
+    StateDict(),
+)
+TARGETS: dict[str, Target] = {target.name: target for target in _ALL}
 
 
 def named(names: str) -> list[Target]:

@@ -57,7 +57,7 @@ class Blueprint:
         """Make an intermediate file, in a folder of its own, unless it was made before."""
         if name not in self._made:
             folder = self.scratch / name
-            folder.mkdir()
+            folder.mkdir(exist_ok=True)
             self._made[name] = make(folder)
         return self._made[name]
 

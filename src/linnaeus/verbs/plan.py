@@ -284,6 +284,9 @@ def _training(choice: _Choices, facts: Facts, machine: Machine) -> None:
         epochs = round(min(60.0, max(6.0, 25_000 / max(1, facts.train))), 1)
         choice.settle("train.epochs", epochs, "enough for this network, as measured by benchmarks/first_job.py")
     choice.settle("train.epochs", 30, "a usual length")
+    if choice["train.teacher"]:
+        choice.settle("train.teacher_weight", 0.9, "the teacher's answers tell more than a label")
+        choice.settle("train.teacher_temperature", 2.0, "what it finds improbable tells of likeness")
     precision = "bf16" if machine.bf16 else "fp32"
     choice.settle(
         "train.precision", precision, "the processor has bf16" if machine.bf16 else "the processor has no bf16"

@@ -62,7 +62,7 @@ def enough(features: np.ndarray, labels: np.ndarray, keys: Sequence[str], *, see
     if len(rows) < FEWEST or len(np.unique(labels[rows])) < 2:
         return None
     kept = [keys[row] for row in rows.tolist()]
-    curve = learning_curve(components(features[rows], DIMENSIONS), labels[rows], folds[rows], seed=seed)
+    curve = learning_curve(components(features, DIMENSIONS, rows), labels[rows], folds[rows], seed=seed)
     points, resampled = _accuracies(curve, labels[rows], kept, seed)
     return _document(curve, points, resampled, len(rows))
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from linnaeus.learn.crossfit import CrossFit, cross_fit, folds_of_keys, judgeable
-from linnaeus.learn.neighbours import Index
+from linnaeus.learn.crossfit import CrossFit, cross_fit, finite_rows, folds_of_keys, judgeable
+from linnaeus.learn.neighbours import Index, unit_vectors
 from linnaeus.metrics.labels import (
     Judged,
     Outliers,
@@ -26,6 +26,10 @@ from linnaeus.records import Dataset, Finding
 SHOWN = 3
 NEIGHBOURS, SPARE = 10, 6
 """Nearest pictures that are looked at, and how many more are fetched because copies do not count."""
+DIRECTIONS, EXACT_UP_TO = 512, 20_000
+"""Of more pictures, neighbours are looked for by so many main directions of the features."""
+PROBES = 8
+"""Cells that are looked into: how far the neighbours are is asked here, not who they are."""
 NOISY = 0.02
 """A class is called noisy where more than this share of its labels is wrong, at the lower end of the interval."""
 OVERLAPPING = 0.05
@@ -99,11 +103,12 @@ def strangers(features: np.ndarray, keys: Sequence[str], found: CrossFit | None)
     Returns:
         The rows that have features, and what was found for them.
     """
-    rows = np.flatnonzero(np.isfinite(features).all(axis=1))
+    rows = np.flatnonzero(finite_rows(features))
     if len(rows) <= NEIGHBOURS:
         return rows, outliers(np.zeros(len(rows)))
-    vectors = features[rows] / np.maximum(np.linalg.norm(features[rows], axis=1, keepdims=True), 1e-9)
-    near = Index(vectors).search(vectors, count=min(NEIGHBOURS + SPARE, len(rows) - 1), own=np.arange(len(rows)))
+    vectors = unit_vectors(features, rows, most=DIRECTIONS, exact_up_to=EXACT_UP_TO)
+    count, own = min(NEIGHBOURS + SPARE, len(rows) - 1), np.arange(len(rows))
+    near = Index(vectors).search(vectors, count=count, own=own, probes=PROBES)
     number = np.unique(np.asarray(keys, dtype=str)[rows], return_inverse=True)[1]
     others = (near.rows >= 0) & (number[near.rows] != number[:, None])
     # The nearest others first; where there are too few, the farthest that were found stand for them.
@@ -126,8 +131,9 @@ class _Audited:
 
     def __post_init__(self) -> None:
         N, K = len(self.dataset), len(self.dataset.classes)
+        self.labels = self.dataset.labels
         self.wrong = np.full(N, np.nan)
-        self.suggested = self.dataset.labels.copy()
+        self.suggested = self.labels.copy()
         self.likely = np.zeros(N, bool)
         self.score, self.outlying = np.full(N, np.nan), np.zeros(N, bool)
         rows, found = self.strange
@@ -139,7 +145,7 @@ class _Audited:
             self.wrong[self.found.rows] = self.judged.wrong
             self.suggested[self.found.rows] = self.found.classes[self.judged.suggested]
             self.likely[self.found.rows] = self.judged.likely
-            self.noise = class_noise(self.judged.wrong, self.dataset.labels[self.found.rows], K)
+            self.noise = class_noise(self.judged.wrong, self.labels[self.found.rows], K)
             self.overlaps = overlapping(self.found.noise, self.found.labels)
 
     def findings(self) -> Iterator[Finding]:
@@ -148,9 +154,14 @@ class _Audited:
         yield from self._overlapping_classes()
         if self.outlying.any():
             rows = self._sorted(np.flatnonzero(self.outlying), -self.score)
-            evidence = f"{_pictures(len(rows))} unlike all others: {self._some(rows)}"
+            bounds = self.strange[1]
+            chance = f"about {bounds.by_chance:.0f}" if bounds.by_chance >= 1 else "less than 1"
+            evidence = (
+                f"{_pictures(len(rows))} unlike all others, {bounds.threshold:.1f} robust standard deviations or more "
+                f"(of usual pictures {chance} would be, by chance): {self._some(rows)}"
+            )
             yield Finding("outlier", self._ids(rows), evidence, "note")
-        unchecked = np.flatnonzero(np.isnan(self.wrong) & (self.dataset.labels >= 0))
+        unchecked = np.flatnonzero(np.isnan(self.wrong) & (self.labels >= 0))
         if len(unchecked):
             names = sorted({self.dataset.examples[row].label for row in unchecked.tolist()})
             evidence = f"{_pictures(len(unchecked))} of too small a class, or not decoded: {_some(names)}"
@@ -159,7 +170,7 @@ class _Audited:
     def _wrong_labels(self) -> Iterator[Finding]:
         pairs: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
         for row in self._sorted(np.flatnonzero(self.likely), -self.wrong).tolist():
-            pairs[int(self.dataset.labels[row]), int(self.suggested[row])].append(row)
+            pairs[int(self.labels[row]), int(self.suggested[row])].append(row)
         for (given, better), rows in sorted(pairs.items(), key=lambda item: -len(item[1])):
             told = [f"{self.dataset.examples[row].id} ({100 * self.wrong[row]:.0f} %)" for row in rows]
             names = self.dataset.classes
@@ -169,7 +180,7 @@ class _Audited:
     def _noisy_classes(self) -> Iterator[Finding]:
         for k, share in enumerate(self.noise):
             if share.n and share.low > NOISY:
-                rows = self._sorted(np.flatnonzero(self.likely & (self.dataset.labels == k)), -self.wrong)
+                rows = self._sorted(np.flatnonzero(self.likely & (self.labels == k)), -self.wrong)
                 evidence = f"of the {share.n:,} pictures labelled {self.dataset.classes[k]!r} about {share.percent()} are wrong"
                 yield Finding("noisy class", self._ids(rows), evidence)
 
@@ -214,7 +225,7 @@ class _Audited:
             "outliers": int(self.outlying.sum()),
             "wrong": asdict(overall_noise(self.wrong[checked])),
             "classes": [
-                {"name": name, "noise": asdict(share), "likely": int((self.likely & (self.dataset.labels == k)).sum())}
+                {"name": name, "noise": asdict(share), "likely": int((self.likely & (self.labels == k)).sum())}
                 for k, (name, share) in enumerate(zip(names, self.noise, strict=True))
             ],
             "overlaps": [],

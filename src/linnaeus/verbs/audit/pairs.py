@@ -36,6 +36,7 @@ SURE = 0.9
 MARGIN = 0.15
 """A closer look is worth it for details that agree by so much too little: it mostly finds less, seldom more."""
 NULL_PAIRS, NULL_SIGMAS = 400, 5.0
+_TASKS = tuple((window, mirrored) for window in range(len(WINDOWS)) for mirrored in (False, True))
 
 
 @dataclass(frozen=True)
@@ -131,9 +132,8 @@ def candidates(prints: Fingerprints, rows: np.ndarray, embeddings: np.ndarray | 
     described = _described(prints, rows, 0)
     parts = list(_by_hash(described))
     index = Index(described)
-    tasks = [(window, mirrored) for window in range(len(WINDOWS)) for mirrored in (False, True)]
     with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="copies") as pool:
-        parts += pool.map(lambda task: _by_window(index, prints, rows, *task), tasks)
+        parts += pool.map(lambda task: _by_window(index, prints, rows, *task), _TASKS)
     found = _best(Pairs.join(parts), len(rows))
     found = replace(found, first=rows[found.first], second=rows[found.second])
     if embeddings is not None:
@@ -141,6 +141,28 @@ def candidates(prints: Fingerprints, rows: np.ndarray, embeddings: np.ndarray | 
         extra = best_start(prints, rows[first], rows[second])
         found = _best(Pairs.join([found, extra]), len(prints), keep=KEPT + EACH)
     return found
+
+
+def candidates_of_some(prints: Fingerprints, rows: np.ndarray, new: np.ndarray) -> Pairs:
+    """Search for pairs of which one at least is new; the cost is that of the new ones, and of describing the others.
+
+    Args:
+        prints: Fingerprints of all pictures.
+        rows: Which of them to search; no two with the same fingerprint.
+        new: Which of `rows` were not searched before, bool [n].
+    """
+    if not new.any():
+        return Pairs.join([])
+    fresh = np.flatnonzero(new)
+    described = _described(prints, rows, 0)
+    parts = [one.take(new[one.first] | new[one.second]) for one in _by_hash(described)]
+    everyone, newcomers = Index(described), Index(described[fresh])
+    for window, mirrored in _TASKS:
+        parts.append(_by_window(everyone, prints, rows, window, mirrored, asking=fresh))
+        # The other way round: what is new may be a part, or the mirror image, of what was there.
+        parts.append(_by_window(newcomers, prints, rows, window, mirrored, members=fresh))
+    found = _best(Pairs.join(parts), len(rows))
+    return replace(found, first=rows[found.first], second=rows[found.second])
 
 
 def confirm(
@@ -281,14 +303,38 @@ def _by_hash(described: np.ndarray) -> Iterator[Pairs]:
         yield _with_map(first, second, _map_of(0, mirrored), 1 - bits / 64)
 
 
-def _by_window(index: Index, prints: Fingerprints, rows: np.ndarray, window: int, mirrored: bool) -> Pairs:
-    queries = _described(prints, rows, window)
+def _by_window(
+    index: Index,
+    prints: Fingerprints,
+    rows: np.ndarray,
+    window: int,
+    mirrored: bool,
+    *,
+    asking: np.ndarray | None = None,
+    members: np.ndarray | None = None,
+) -> Pairs:
+    """Find what looks like a window of pictures; by default of all among all, by number within `rows`.
+
+    Args:
+        index: Whole pictures.
+        prints: Fingerprints of all pictures.
+        rows: Which of them are searched.
+        window: Number of a window.
+        mirrored: Look for its mirror image.
+        asking: Numbers of the pictures whose windows are looked for.
+        members: Numbers of the pictures in the index.
+    """
+    asking = np.arange(len(rows)) if asking is None else asking
+    members = np.arange(len(rows)) if members is None else members
+    queries = _described(prints, rows[asking], window)
     if mirrored:
         queries *= mirror_signs()
-    found = index.search(queries, count=EACH, least=LEAST_SIMILAR, own=np.arange(len(rows)))
-    first, column = np.nonzero(found.rows >= 0)
-    second, similarity = found.rows[first, column], found.similarities[first, column]
-    return _with_map(first, second, _map_of(window, mirrored), similarity)
+    place = np.full(len(rows), -1, np.int64)
+    place[members] = np.arange(len(members))
+    found = index.search(queries, count=EACH, least=LEAST_SIMILAR, own=place[asking])
+    who, column = np.nonzero(found.rows >= 0)
+    second, similarity = members[found.rows[who, column]], found.similarities[who, column]
+    return _with_map(asking[who], second, _map_of(window, mirrored), similarity)
 
 
 def _by_embedding(embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,21 +1,32 @@
-"""Keep the confirmed pairs of an unchanged set of pictures, so that looking a second time costs nothing."""
+"""Keep what was found in a set of pictures, so that looking a second time costs nothing, and ten new ones cost ten."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import uuid
-from collections.abc import Callable, Sequence
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import BinaryIO, TypeVar
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from linnaeus.records import Preprocessing
 from linnaeus.verbs.audit.pairs import Pairs, Rule
 
-VERSION = 1
+VERSION = 2
 """Raise it when other pairs would be found in the same pictures."""
 RECORD = np.dtype([("first", "<i8"), ("second", "<i8"), ("maps", "<f8", (4,)), ("similarity", "<f4")])
+MOST_NEW = 0.1
+"""With a larger share of new pictures the search starts afresh."""
+LOOKED_AT = 4
+"""Earlier sets that are looked at, the latest first."""
+
+T = TypeVar("T")
+More = Callable[[np.ndarray], Pairs]
+"""Finds the pairs of some pictures, given as a mask over the searched ones, with all."""
 
 
 def remembered(
@@ -24,6 +35,7 @@ def remembered(
     rows: np.ndarray,
     about: tuple[Preprocessing, Rule],
     find: Callable[[], Pairs],
+    find_more: More | None = None,
 ) -> Pairs:
     """Look up the pairs among some pictures, or find and keep them.
 
@@ -33,43 +45,115 @@ def remembered(
         rows: The pictures that are searched, in the order of their hashes, no two with the same content.
         about: What else the pairs depend on.
         find: Called where nothing is known.
+        find_more: Called where all but a few of the pictures were searched before: finds the pairs of those few.
     """
-    digest = hashlib.sha256(repr((VERSION, about)).encode())
-    for row in rows.tolist():
-        digest.update(hashes[row].encode())
     # Named as pixels are, so that what has not been used for long makes room for them.
-    path = Path(cache_dir) / "copies" / f"{digest.hexdigest()[:32]}.shard"
-    known = _load(path, len(rows))
-    if known is not None:
-        return Pairs(rows[known["first"]], rows[known["second"]], known["maps"], known["similarity"])
-    pairs = find()
+    folder = Path(cache_dir) / "copies"
+    kind = hashlib.sha256(repr((VERSION, about)).encode()).hexdigest()[:16]
+    own = np.array([bytes.fromhex(hashes[row]) for row in rows.tolist()], "V32")
+    path = folder / f"{kind}-{hashlib.sha256(own.tobytes()).hexdigest()[:32]}.shard"
+    known = _load(path)
+    if known is not None and known[0].tobytes() == own.tobytes():
+        return _pairs(known[1], rows)
+    earlier = _nearest(folder, kind, own) if find_more is not None else None
+    if earlier is not None and find_more is not None:
+        searched, old = earlier
+        pairs = Pairs.join([_pairs(old, rows), find_more(~searched)])
+    else:
+        pairs = find()
     place = np.full(len(hashes), -1, np.int64)
     place[rows] = np.arange(len(rows))
     records = np.empty(len(pairs), RECORD)
     records["first"], records["second"] = place[pairs.first], place[pairs.second]
     records["maps"], records["similarity"] = pairs.maps, pairs.similarity
-    _save(path, records)
+    _save(path, lambda file: np.savez(file, pictures=own, pairs=records))
     return pairs
 
 
-def _load(path: Path, count: int) -> np.ndarray | None:
+def remembered_result(cache_dir: Path, about: Iterable[object], kind: type[T], find: Callable[[], T]) -> T:
+    """Look up what was found for just these pictures, or find and keep it.
+
+    Args:
+        cache_dir: The cache folder.
+        about: All that the result depends on; each is written out by `repr`.
+        kind: A dataclass of plain values and of dataclasses.
+        find: Called where nothing is known.
+    """
+    digest = hashlib.sha256()
+    for one in about:
+        digest.update(repr(one).encode("utf-8", "surrogateescape") + b"\0")
+    path = Path(cache_dir) / "audits" / f"{digest.hexdigest()[:32]}.shard"
+    how = TypeAdapter(kind)
     try:
-        records: np.ndarray = np.load(path, allow_pickle=False)
+        known = how.validate_json(path.read_bytes())
         os.utime(path)
-    except (OSError, ValueError, EOFError):
-        return None
-    if records.dtype != RECORD or (len(records) and max(records["first"].max(), records["second"].max()) >= count):
-        return None
-    return records
+        return known
+    except (OSError, ValidationError):
+        found = find()
+    written = how.dump_json(found)
+    _save(path, lambda file: file.write(written))
+    return found
 
 
-def _save(path: Path, records: np.ndarray) -> None:
-    """Write under another name and rename. It only saves time: where it cannot be written, pairs are found again."""
+def _nearest(folder: Path, kind: str, own: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Find an earlier set that has nearly all of the pictures.
+
+    Returns:
+        Which of the pictures were in it, bool [n]; the pairs of which both are still there, by their number here.
+    """
+    for path in _latest(folder, kind):
+        known = _load(path)
+        if known is None:
+            continue
+        pictures, pairs = known
+        _, here, there = np.intersect1d(own, pictures, return_indices=True)
+        if len(here) < (1 - MOST_NEW) * len(own):
+            continue
+        searched = np.zeros(len(own), bool)
+        searched[here] = True
+        number = np.full(len(pictures), -1, np.int64)
+        number[there] = here
+        pairs["first"], pairs["second"] = number[pairs["first"]], number[pairs["second"]]
+        return searched, pairs[(pairs["first"] >= 0) & (pairs["second"] >= 0)]
+    return None
+
+
+def _latest(folder: Path, kind: str) -> list[Path]:
+    """List the sets that were searched in the same way, the latest used first."""
+    found = []
+    for path in folder.glob(f"{kind}-*.shard"):
+        try:
+            found.append((path.stat().st_mtime_ns, path))
+        except OSError:
+            continue
+    return [path for _, path in sorted(found, reverse=True)[:LOOKED_AT]]
+
+
+def _pairs(records: np.ndarray, rows: np.ndarray) -> Pairs:
+    return Pairs(rows[records["first"]], rows[records["second"]], records["maps"], records["similarity"])
+
+
+def _load(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """Read the pictures that were searched, and their pairs; None where there is no such file, or a damaged one."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            pictures, pairs = file["pictures"], file["pairs"]
+        os.utime(path)
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+        return None
+    if pictures.dtype != np.dtype("V32") or pairs.dtype != RECORD:
+        return None
+    within = not len(pairs) or max(pairs["first"].max(), pairs["second"].max()) < len(pictures)
+    return (pictures, pairs) if within else None
+
+
+def _save(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write under another name and rename. It only saves time: where it cannot be written, all is found again."""
     part = path.with_name(f"{uuid.uuid4().hex}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(part, "wb") as file:
-            np.save(file, records, allow_pickle=False)
+            write(file)
         os.replace(part, path)
     except OSError:
         return

@@ -1,0 +1,67 @@
+"""The start of a training: statistics of the data, or a head solved on the network's features."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from linnaeus.config import Recipe
+from linnaeus.learn.balance import Settled, settle_head, settle_without_head
+from linnaeus.learn.engine import Engine
+from linnaeus.learn.head import folds_of
+from linnaeus.learn.infer import infer
+from linnaeus.learn.material import Material
+from linnaeus.nn.head import features, headless, set_head
+from linnaeus.nn.input import FromBytes
+from linnaeus.nn.small import SmallNet
+from linnaeus.talk import Talk
+
+
+def begin(
+    network: nn.Module, material: Material, recipe: Recipe, engine: Engine, talk: Talk, known: torch.Tensor | None
+) -> Settled:
+    """Give the network its start: statistics of the data, or a head solved on features, which may be known.
+
+    Args:
+        network: Is changed in place.
+        material: What to learn from.
+        recipe: Nothing left open.
+        engine: The machine.
+        talk: Where progress goes.
+        known: Features of the training pictures, [N, D], where they were computed already.
+
+    Returns:
+        What is done about classes of unequal size.
+    """
+    rows = material.split.rows("train")
+    if isinstance(network, SmallNet) and recipe.model.weights == "none":
+        some = np.random.default_rng(recipe.seed).permutation(rows)[:5000]
+        from_bytes = FromBytes(material.preprocessing.mean, material.preprocessing.std)
+        network.init_from(from_bytes(torch.from_numpy(np.concatenate(list(material.blocks(some))))))
+    if recipe.train.start != "head":
+        return settle_without_head(recipe.train, material.counts())
+    found = known
+    if found is None:
+        with talk.stage("features"):
+            found = _features(network, material, rows, engine, talk)
+    labels, folds = torch.from_numpy(material.labels[rows]), folds_of([material.hashes[row] for row in rows])
+    with talk.stage("head"):
+        head, settled = settle_head(found, labels, len(material.classes), folds, recipe.train, recipe.seed)
+    set_head(network, head.weight, head.bias)
+    return settled
+
+
+def _features(network: nn.Module, material: Material, rows: np.ndarray, engine: Engine, talk: Talk) -> torch.Tensor:
+    """Compute what the linear head reads, float32 [N, D]."""
+    from_bytes = FromBytes(material.preprocessing.mean, material.preprocessing.std)
+    first = from_bytes(torch.from_numpy(material.pixels.block(rows[:1], material.preprocessing.size_px)))
+    with torch.no_grad():
+        features(network.eval(), first)  # tells whether this network's features are what its head reads
+    parts, done = [], 0
+    with headless(network):
+        for part in infer(network, material.blocks(rows), material.preprocessing, engine):
+            parts.append(part)
+            done += len(part)
+            talk.progress("features", done, len(rows))
+    return torch.cat(parts)

@@ -1,0 +1,460 @@
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from linnaeus.classifier import Classifier
+from linnaeus.errors import ModelError
+from linnaeus.metrics.abstention import Judgement
+from linnaeus.metrics.calibration import Calibration
+from linnaeus.metrics.unknown import Neighbours
+from linnaeus.nn import zoo
+from linnaeus.records import Predictions, Preprocessing
+from linnaeus.targets.graph import Graph
+from linnaeus.targets.litert import LiteRt, layers, write_tflite
+from linnaeus.targets.savedmodel import SavedModel
+from linnaeus.targets.target import Blueprint, Precision
+from linnaeus.targets.tfjs import TfJs
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("ai_edge_litert")
+convert = pytest.importorskip("linnaeus.targets.tensorflow_ops.convert", exc_type=ImportError)
+TensorProto, helper, numpy_helper = onnx.TensorProto, onnx.helper, onnx.numpy_helper
+
+DRAW = np.random.default_rng(0)
+ENVIRONMENTS = os.environ.get("LINNAEUS_TEST_CACHE", "")
+"""A cache folder that holds the environments of TensorFlow.js already: tests fetch nothing."""
+TARGETS = (SavedModel(), LiteRt())
+
+
+def constant(*shape):
+    return DRAW.normal(size=shape).astype(np.float32)
+
+
+def ints(*numbers):
+    return np.array(numbers, np.int64)
+
+
+def write_onnx(path, kinds, shape):
+    """Write a graph of [kind, constants, attributes], one after the other, each taking what the one before gives."""
+    nodes, fixed, last = [helper.make_node("Cast", ["image"], ["x0"], to=TensorProto.FLOAT)], [], "x0"
+    for number, (kind, constants, attributes) in enumerate(kinds, 1):
+        names = ["" if one is None else f"c{number}.{i}" for i, one in enumerate(constants)]
+        fixed += [
+            numpy_helper.from_array(one, name) for one, name in zip(constants, names, strict=True) if one is not None
+        ]
+        # "first" puts the constants before what flows.
+        attributes = dict(attributes)
+        first = attributes.pop("first", False)
+        inputs = [*names, last] if first else [last, *names]
+        outputs = [f"x{number}", *(f"x{number}.{i}" for i in range(attributes.pop("more", 0)))]
+        nodes.append(helper.make_node(kind, inputs, outputs, **attributes))
+        last = outputs[0]
+    nodes.append(helper.make_node("Identity", [last], ["answer"]))
+    entry = helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", *shape])
+    exit_ = helper.make_tensor_value_info("answer", TensorProto.FLOAT, None)
+    graph = helper.make_graph(nodes, "test", [entry], [exit_], fixed)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+    return path
+
+
+def both_answers(path, shape, N=3):
+    image = np.random.default_rng(1).integers(0, 9, (N, *shape), dtype=np.uint8)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (wanted,) = session.run(["answer"], {"image": image})
+    return convert.tensorflow_function(path, ["answer"])(image)["answer"].numpy(), wanted
+
+
+PICTURE = (4, 9, 9)
+CASES = {
+    "convolution, padded evenly": [("Conv", [constant(5, 4, 3, 3), constant(5)], {"pads": [1, 1, 1, 1]})],
+    "convolution with stride, padded as PyTorch does": [
+        ("Conv", [constant(5, 4, 3, 3)], {"pads": [1, 1, 1, 1], "strides": [2, 2]})
+    ],
+    "convolution, padded at the end": [("Conv", [constant(5, 4, 3, 3)], {"pads": [0, 0, 1, 1], "strides": [2, 2]})],
+    "convolution with dilation": [("Conv", [constant(5, 4, 3, 3)], {"pads": [2, 2, 2, 2], "dilations": [2, 2]})],
+    "convolution in groups": [("Conv", [constant(6, 2, 3, 3), constant(6)], {"group": 2})],
+    "convolution by channel": [("Conv", [constant(8, 1, 3, 3), constant(8)], {"group": 4, "pads": [1, 1, 1, 1]})],
+    "convolution by channel with unequal strides": [("Conv", [constant(4, 1, 3, 3)], {"group": 4, "strides": [2, 1]})],
+    "maximum, padded below zero": [
+        ("Sub", [np.float32(20)], {}),
+        ("MaxPool", [], {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}),
+    ],
+    "maximum, rounded up": [
+        ("Sub", [np.float32(20)], {}),
+        ("MaxPool", [], {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1}),
+    ],
+    "maximum, far over the border": [
+        ("Sub", [np.float32(20)], {}),
+        ("MaxPool", [], {"kernel_shape": [4, 4], "strides": [3, 3], "ceil_mode": 1}),
+    ],
+    "average, border not counted": [
+        ("AveragePool", [], {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]})
+    ],
+    "average, border counted": [
+        ("AveragePool", [], {"kernel_shape": [3, 3], "strides": [1, 1], "pads": [1, 1, 1, 1], "count_include_pad": 1})
+    ],
+    "average, rounded up": [("AveragePool", [], {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1})],
+    "average of all": [("GlobalAveragePool", [], {}), ("Flatten", [], {})],
+    "maximum of all": [("GlobalMaxPool", [], {})],
+    "mean, axes gone": [("ReduceMean", [ints(2, 3)], {"keepdims": 0})],
+    "sum along channels": [("ReduceSum", [ints(1)], {"keepdims": 1})],
+    "minimum along the last axis, gone": [("ReduceMin", [ints(-1)], {"keepdims": 0})],
+    "length": [("ReduceL2", [ints(1)], {"keepdims": 1})],
+    "norm over features": [
+        ("Transpose", [], {"perm": [0, 2, 3, 1]}),
+        ("LayerNormalization", [constant(4), constant(4)], {"axis": -1, "epsilon": 1e-6}),
+        ("Transpose", [], {"perm": [0, 3, 1, 2]}),
+        ("Conv", [constant(5, 4, 1, 1)], {}),
+    ],
+    "norm of a picture": [("InstanceNormalization", [constant(4), constant(4)], {"epsilon": 1e-3})],
+    "norm of a batch": [("BatchNormalization", [constant(4), constant(4), constant(4), abs(constant(4))], {})],
+    "GELU": [("Sub", [np.float32(4)], {}), ("Gelu", [], {})],
+    "GELU with tanh": [("Sub", [np.float32(4)], {}), ("Gelu", [], {"approximate": "tanh"})],
+    "hard swish": [("Sub", [np.float32(4)], {}), ("HardSwish", [], {})],
+    "hard sigmoid": [("Sub", [np.float32(4)], {}), ("HardSigmoid", [], {"alpha": 1 / 6, "beta": 0.5})],
+    "hard sigmoid of another slope": [("Sub", [np.float32(4)], {}), ("HardSigmoid", [], {"alpha": 0.3, "beta": 0.4})],
+    "ELU": [("Sub", [np.float32(4)], {}), ("Elu", [], {"alpha": 0.7})],
+    "leaky ReLU": [("Sub", [np.float32(4)], {}), ("LeakyRelu", [], {"alpha": 0.2})],
+    "PReLU by channel": [("Sub", [np.float32(4)], {}), ("PRelu", [constant(4, 1, 1)], {})],
+    "clipped": [("Clip", [np.float32(1.5), np.float32(4.5)], {})],
+    "clipped above only": [("Clip", [None, np.float32(4.5)], {})],
+    "by channel": [("Mul", [constant(1, 4, 1, 1)], {}), ("Add", [constant(4, 1, 1)], {})],
+    "by row": [("Conv", [constant(5, 4, 1, 1)], {}), ("Add", [constant(9, 1)], {}), ("Mul", [constant(9)], {})],
+    "channels cut": [("Conv", [constant(5, 4, 1, 1)], {}), ("Slice", [ints(1), ints(2**62), ints(1), ints(2)], {})],
+    "turned round": [("Slice", [ints(-1), ints(-(2**62)), ints(3), ints(-1)], {})],
+    "channels divided": [("Conv", [constant(5, 4, 1, 1)], {}), ("Split", [ints(2, 3)], {"axis": 1, "more": 1})],
+    "padded with a mirror": [("Pad", [ints(0, 0, 2, 1, 0, 0, 1, 2)], {"mode": "reflect"})],
+    "padded with a number": [
+        ("Conv", [constant(5, 4, 1, 1)], {}),
+        ("Pad", [ints(0, 1, 0, 0, 0, 0, 1, 0), np.float32(3)], {}),
+    ],
+    "padded with its edge": [("Pad", [ints(0, 0, 1, 1, 0, 0, 1, 1)], {"mode": "edge"})],
+    "one place": [("Gather", [np.array(-1)], {"axis": 2})],
+    "some channels": [("Conv", [constant(5, 4, 1, 1)], {}), ("Gather", [ints(3, 0, -1)], {"axis": 1})],
+    "reshaped after a convolution": [("Conv", [constant(5, 4, 1, 1)], {}), ("Reshape", [ints(0, -1, 9)], {})],
+    "axes in another order": [("Conv", [constant(5, 4, 1, 1)], {}), ("Transpose", [], {"perm": [2, 0, 3, 1]})],
+    "axes come and go": [("Unsqueeze", [ints(1, -1)], {}), ("Squeeze", [ints(1, 5)], {})],
+    "largest three": [("TopK", [ints(3)], {"axis": -1, "more": 1})],
+    "smallest three": [("TopK", [ints(3)], {"axis": -1, "largest": 0, "more": 1})],
+    "as large as asked": [("Slice", [ints(0), ints(1), ints(1)], {}), ("Expand", [ints(1, 4, 1, 9)], {})],
+    "repeated": [("Tile", [ints(1, 2, 1, 3)], {})],
+    "blocks to channels": [("Slice", [ints(0, 0), ints(8, 8), ints(2, 3)], {}), ("SpaceToDepth", [], {"blocksize": 2})],
+    "product with a turned matrix": [
+        ("Flatten", [], {}),
+        ("Gemm", [constant(7, 324), constant(7)], {"transB": 1, "alpha": 0.5, "beta": 2.0}),
+    ],
+    "product of many": [("MatMul", [constant(9, 5)], {})],
+    "product from the left": [("MatMul", [constant(5, 9)], {"first": True})],
+    "sum of products": [("Einsum", [constant(9, 5)], {"equation": "ncij,jk->nkci"})],
+    "softmax along channels": [("Conv", [constant(5, 4, 1, 1)], {}), ("Softmax", [], {"axis": 1})],
+    "logarithm of softmax": [("LogSoftmax", [], {"axis": -1})],
+    "greatest place": [("ArgMax", [], {"axis": 1}), ("Cast", [], {"to": TensorProto.FLOAT})],
+    "chosen by comparison": [("Greater", [np.float32(4)], {}), ("Where", [np.float32(1), np.float32(2)], {})],
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_an_operation_gives_what_onnx_runtime_gives(case, tmp_path):
+    path = write_onnx(tmp_path / "one.onnx", CASES[case], PICTURE)
+    found, wanted = both_answers(path, PICTURE)
+    assert found.shape == wanted.shape
+    assert abs(found - wanted).max() < 1e-4 * max(1, abs(wanted).max())
+
+
+def test_a_convolution_of_rows_gives_what_onnx_runtime_gives(tmp_path):
+    kinds = [("Conv", [constant(6, 4, 3), constant(6)], {"pads": [1, 1]})]
+    found, wanted = both_answers(write_onnx(tmp_path / "rows.onnx", kinds, (4, 9)), (4, 9))
+    assert abs(found - wanted).max() < 1e-4
+
+
+def test_an_operation_that_is_not_known_is_named(tmp_path):
+    path = write_onnx(tmp_path / "odd.onnx", [("CumSum", [np.array(1)], {})], PICTURE)
+    with pytest.raises(ModelError, match="TensorFlow's operations") as caught:
+        convert.tensorflow_function(path, ["answer"])
+    assert "CumSum" in caught.value.got
+
+
+def test_what_cannot_be_expressed_is_named(tmp_path):
+    path = write_onnx(tmp_path / "odd.onnx", [("Pad", [ints(0, 0, 3, 0, 0, 0, 0, 0)], {"mode": "edge"})], PICTURE)
+    with pytest.raises(ModelError) as caught:
+        convert.tensorflow_function(path, ["answer"]).get_concrete_function()
+    assert "Pad" in caught.value.got
+
+
+def make_classifier(architecture, size_px, options=None, **more):
+    torch.manual_seed(0)
+    network = zoo.create(architecture, num_classes=5, size_px=size_px, weights="none", options=options or {})
+    return Classifier(network, architecture, tuple("abcde"), Preprocessing(size_px), options=options or {}, **more)
+
+
+def isotonic():
+    knots = tuple(tuple((float(x), float(x ** (1 + k / 5))) for x in np.linspace(0, 1, 5)) for k in range(5))
+    return Calibration("isotonic", knots=knots)
+
+
+def judgement():
+    draw = np.random.default_rng(0)
+    detector = Neighbours.fit(draw.normal(size=(100, 128)).astype(np.float32), np.arange(100) % 5)
+    held = draw.dirichlet(np.ones(5), 20)
+    return Judgement(Predictions(held, held.argmax(1), tuple(map(str, range(20))), tuple("abcde")), detector=detector)
+
+
+def written(classifier, folder, targets=TARGETS, **how):
+    """Write a classifier for targets, and give paths by name, the blueprint, pictures, and what PyTorch answers."""
+    (folder / "scratch").mkdir()
+    blueprint = Blueprint(Graph(classifier, **how), folder / "scratch")
+    shape = (1, 40, 51, 3) if how.get("any_size") else (16, *[classifier.preprocessing.size_px] * 2, 3)
+    pictures = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
+    with torch.no_grad():
+        answers = blueprint.graph(torch.from_numpy(blueprint.card.shaped(pictures)))
+    answers = answers if isinstance(answers, tuple) else (answers,)
+    wanted = dict(zip(blueprint.card.outputs, (one.numpy() for one in answers), strict=True))
+    return {one.name: one.write(blueprint, folder) for one in targets}, blueprint, pictures, wanted
+
+
+@pytest.fixture(scope="module")
+def lesson(tmp_path_factory):
+    """The lesson's network with everything that can follow it."""
+    classifier = make_classifier("keras-cifar10", 32, calibration=isotonic(), judgement=judgement())
+    outputs = ["probabilities", "features", "unknown_score"]
+    return written(classifier, tmp_path_factory.mktemp("lesson"), outputs=outputs)
+
+
+@pytest.fixture(scope="module")
+def attention(tmp_path_factory):
+    options = {"img_size": 32, "patch_size": 8, "depth": 2}
+    return written(make_classifier("vit_tiny_patch16_224", 32, options), tmp_path_factory.mktemp("attention"))
+
+
+def largest_difference(runner, pictures, wanted):
+    found = runner.run(pictures)
+    assert list(found) == list(runner.card.outputs)
+    assert all(one.dtype == np.float32 for one in found.values())
+    return max(abs(found[name] - wanted[name][: len(pictures)]).max() for name in found)
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda one: one.name)
+@pytest.mark.parametrize("network", ["lesson", "attention"])
+def test_a_file_answers_as_pytorch_for_any_number_of_pictures(target, network, request):
+    paths, _, pictures, wanted = request.getfixturevalue(network)
+    runner = target.open(paths[target.name])
+    for N in (1, 3, 16, 3):
+        assert largest_difference(runner, pictures[:N], wanted) < 1e-5
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda one: one.name)
+def test_a_file_says_what_it_is(target, lesson):
+    paths, blueprint, _, _ = lesson
+    card = target.open(paths[target.name]).card
+    assert (card.classes, card.outputs, card.precision) == (tuple("abcde"), blueprint.card.outputs, "float32")
+    assert card.preprocessing == blueprint.card.preprocessing
+    assert card.judgement is not None
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda one: one.name)
+def test_threads_that_ask_at_once_get_what_one_gets(target, lesson):
+    paths, _, pictures, wanted = lesson
+    runner = target.open(paths[target.name])
+    with ThreadPoolExecutor(4) as pool:
+        differences = list(
+            pool.map(lambda N: largest_difference(runner, pictures[:N], wanted), [1, 5, 2, 16, 3, 7, 1, 4])
+        )
+    assert max(differences) < 1e-5
+
+
+def test_a_picture_of_any_size_is_resized_inside(tmp_path):
+    paths, _, picture, wanted = written(make_classifier("small_32", 16), tmp_path, any_size=True)
+    for target in TARGETS:
+        assert largest_difference(target.open(paths[target.name]), picture, wanted) < 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "architecture", ["resnet18", "tf_efficientnet_lite0", "mobilenetv3_small_100", "convnext_atto"]
+)
+def test_a_network_of_timm_answers_as_pytorch(architecture, tmp_path):
+    options = {"zero_init_last": False} if architecture == "resnet18" else {}
+    paths, _, pictures, wanted = written(make_classifier(architecture, 96, options), tmp_path)
+    for target in TARGETS:
+        assert largest_difference(target.open(paths[target.name]), pictures, wanted) < 1e-4
+
+
+def test_a_saved_model_has_the_signature_that_tensorflow_serving_asks_for(lesson):
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(lesson[0]["savedmodel"]))
+    signature = loaded.signatures["serving_default"]
+    entry = signature.structured_input_signature[1]["image"]
+    assert (entry.shape.as_list(), entry.dtype) == ([None, 32, 32, 3], tf.uint8)
+    assert signature.structured_outputs["probabilities"].shape.as_list() == [None, 5]
+
+
+def test_what_is_not_a_saved_model_of_ours_is_refused(lesson, tmp_path):
+    with pytest.raises(ModelError, match="should hold a card"):
+        SavedModel().open(tmp_path)
+    with pytest.raises(ModelError, match="should be a SavedModel"):
+        (tmp_path / "assets.extra").mkdir()
+        (tmp_path / "assets.extra" / "linnaeus.json").write_text(lesson[1].card.text())
+        SavedModel().open(tmp_path)
+
+
+def test_a_lite_file_is_run_without_tensorflow_and_pytorch(lesson, tmp_path):
+    np.save(tmp_path / "pictures.npy", lesson[2])
+    code = (
+        "import sys, pathlib, numpy as np\n"
+        "from linnaeus.targets.litert import LiteRt\n"
+        "found = LiteRt().open(pathlib.Path(sys.argv[1])).run(np.load(sys.argv[2]))\n"
+        "assert not {'tensorflow', 'torch'} & set(sys.modules)\n"
+        "print(found['probabilities'].shape)"
+    )
+    command = [sys.executable, "-c", code, str(lesson[0]["litert"]), str(tmp_path / "pictures.npy")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("(16, 5)\n", "")
+
+
+def test_what_is_not_a_lite_file_of_ours_is_refused(lesson, tmp_path):
+    (tmp_path / "text.tflite").write_text("not a model")
+    with pytest.raises(ModelError, match="should be a LiteRT model"):
+        LiteRt().open(tmp_path / "text.tflite")
+    content = lesson[0]["litert"].read_bytes()
+    (tmp_path / "half.tflite").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ModelError, match="should be a LiteRT model"):
+        LiteRt().open(tmp_path / "half.tflite")
+    (tmp_path / "other.tflite").write_bytes(content.replace(b"linnaeus\0", b"somebody\0"))
+    with pytest.raises(ModelError, match="should hold a card"):
+        LiteRt().open(tmp_path / "other.tflite")
+
+
+def test_a_lite_file_for_one_picture_answers_many(lesson, tmp_path):
+    _, blueprint, pictures, wanted = lesson
+    runner = LiteRt().open(write_tflite(blueprint, tmp_path / "one.tflite", batch=1))
+    assert largest_difference(runner, pictures[:3], wanted) < 1e-5
+    from ai_edge_litert.interpreter import Interpreter
+
+    (entry,) = Interpreter(model_path=str(tmp_path / "one.tflite")).get_input_details()
+    assert list(entry["shape_signature"]) == [1, 32, 32, 3]
+
+
+def test_half_precision_halves_a_lite_file(lesson, tmp_path):
+    paths, blueprint, pictures, wanted = lesson
+    path = write_tflite(blueprint, tmp_path / "half.tflite", precision=Precision("float16"))
+    assert path.stat().st_size < 0.6 * paths["litert"].stat().st_size
+    found = LiteRt().open(path).run(pictures)
+    assert abs(found["probabilities"] - wanted["probabilities"]).max() < 0.01
+
+
+def test_eight_bits_quarter_a_lite_file_and_leave_probabilities_fine(lesson, tmp_path):
+    paths, blueprint, pictures, wanted = lesson
+    path = write_tflite(blueprint, tmp_path / "int8.tflite", precision=Precision("int8", pictures))
+    assert path.stat().st_size < 0.4 * paths["litert"].stat().st_size
+    runner = LiteRt().open(path)
+    found = runner.run(pictures)
+    assert runner.card.precision == "int8"
+    assert abs(found["probabilities"] - wanted["probabilities"]).max() < 0.05
+    # A softmax in 8 bits knows 256 numbers only; calibration after it would be coarse.
+    assert abs(found["probabilities"].sum(1) - 1).max() < 1e-5
+    assert len(np.unique(found["unknown_score"])) == len(pictures)
+    assert any("int8" in str(kind) for kind in tensor_kinds(path))
+
+
+def tensor_kinds(path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(path))
+    return {one["dtype"] for one in interpreter.get_tensor_details()}
+
+
+def test_a_layer_can_be_kept_out_of_eight_bits(lesson, tmp_path):
+    paths, blueprint, pictures, _ = lesson
+    plain = write_tflite(blueprint, tmp_path / "plain.tflite", precision=Precision("int8", pictures))
+    (last,) = [name for name in layers(paths["litert"]) if "network.features.2.conv1" in name]
+    kept = write_tflite(blueprint, tmp_path / "kept.tflite", precision=Precision("int8", pictures, keep=(last,)))
+    assert kept.stat().st_size > 1.4 * plain.stat().st_size
+
+
+def test_eight_bits_without_pictures_are_refused(lesson, tmp_path):
+    with pytest.raises(ModelError, match="int8 needs training pictures"):
+        write_tflite(lesson[1], tmp_path / "int8.tflite", precision=Precision("int8"))
+
+
+def test_attention_gets_eight_bits_in_its_weights_only(attention, tmp_path):
+    _, blueprint, pictures, wanted = attention
+    runner = LiteRt().open(write_tflite(blueprint, tmp_path / "int8.tflite", precision=Precision("int8", pictures)))
+    assert runner.card.precision == "weights"
+    assert abs(runner.run(pictures)["probabilities"] - wanted["probabilities"]).max() < 0.05
+
+
+def test_nothing_is_written_on_the_terminal(lesson, tmp_path, capfd):
+    paths, blueprint, pictures, _ = lesson
+    for target in TARGETS:
+        target.open(paths[target.name]).run(pictures)
+    write_tflite(blueprint, tmp_path / "model.tflite")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_without_node_a_graph_model_says_why_it_cannot_be_run(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert TfJs().why_not_here() == "no node and npm on this machine"
+
+
+def test_what_is_not_a_graph_model_of_ours_is_refused(tmp_path):
+    with pytest.raises(ModelError, match=r"should be a folder with model\.json"):
+        TfJs().open(tmp_path)
+    (tmp_path / "model.json").write_text(json.dumps({"format": "graph-model"}))
+    with pytest.raises(ModelError, match="should hold a card"):
+        TfJs().open(tmp_path)
+
+
+@pytest.fixture
+def _environments(monkeypatch):
+    if TfJs().why_not_here() or not list(Path(ENVIRONMENTS or ".").glob("environments/tfjs-*")):
+        pytest.skip("LINNAEUS_TEST_CACHE names no cache folder with the environments of TensorFlow.js")
+    monkeypatch.setenv("LINNAEUS_CACHE", ENVIRONMENTS)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_environments")
+@pytest.mark.parametrize("network", ["lesson", "attention"])
+def test_a_graph_model_answers_in_node_as_pytorch(network, request, tmp_path):
+    _, blueprint, pictures, wanted = request.getfixturevalue(network)
+    runner = TfJs().open(TfJs().write(blueprint, tmp_path))
+    assert runner.card.classes == tuple("abcde")
+    for N in (1, 3, 16):
+        assert largest_difference(runner, pictures[:N], wanted) < 1e-5
+    process = runner._process
+    del runner
+    assert process.poll() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_environments")
+def test_a_graph_model_of_a_residual_network_adds_what_it_should(tmp_path):
+    classifier = make_classifier("resnet10t", 64, {"zero_init_last": False})
+    paths, _, pictures, wanted = written(classifier, tmp_path, [TfJs()])
+    assert largest_difference(TfJs().open(paths["tfjs"]), pictures, wanted) < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_environments")
+def test_a_graph_model_for_any_size_resizes_inside(tmp_path):
+    paths, _, picture, wanted = written(make_classifier("small_32", 16), tmp_path, [TfJs()], any_size=True)
+    assert largest_difference(TfJs().open(paths["tfjs"]), picture, wanted) < 1e-3
+
+
+def test_grey_pictures_and_channels_first_are_taken(tmp_path):
+    torch.manual_seed(0)
+    network = zoo.create("small_32", num_classes=5, channels=1, size_px=16, weights="none")
+    about = Preprocessing(16, channels=1, mean=(0.5,), std=(0.5,))
+    classifier = Classifier(network, "small_32", tuple("abcde"), about)
+    paths, _, pictures, wanted = written(dataclasses.replace(classifier), tmp_path, layout="nchw")
+    for target in TARGETS:
+        assert largest_difference(target.open(paths[target.name]), pictures, wanted) < 1e-5
