@@ -27,6 +27,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -80,7 +81,7 @@ def main() -> None:
         plot(rows, arguments.plot)
 
 
-def measure(whole: Path, folder: Path, names: list[str], n: int, repeats: int) -> dict[str, object]:
+def measure(whole: Path, folder: Path, names: list[str], n: int, repeats: int) -> dict[str, Any]:
     """Audit the first n files from nothing, again, and with ten more."""
     source, cache = folder / "set", folder / "cache"
     link(whole, source, names[:n])
@@ -253,7 +254,7 @@ def encoded(picture: np.ndarray, quality: int = 90) -> bytes:
     return held.getvalue()
 
 
-def plot(rows: list[dict[str, object]], path: Path) -> None:
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
     """Draw processor time and memory against the number of files, beside what n and n log n would be."""
     import matplotlib
 

@@ -28,7 +28,7 @@ from linnaeus.nn.blocks import without_blocks
 from linnaeus.nn.importance import Importance
 from linnaeus.nn.input import FromBytes
 from linnaeus.nn.prune import Scope, prune
-from linnaeus.nn.refit import refit
+from linnaeus.nn.refit import refit, restate
 from linnaeus.nn.sparse import unstructured
 from linnaeus.records import Preprocessing
 from linnaeus.run import Run
@@ -276,6 +276,8 @@ def _fewer_channels(now: Candidate, keep: float, how: Slimming, recipe: Recipe) 
         now.network, _example(now.material), keep=keep, importance=how.importance, scope=how.scope, data=data
     )
     refit(pruned.network, now.network, pruned.kept, (pictures for pictures, _ in data))
+    if not recipe.model.keep_statistics:
+        restate(pruned.network, (pictures for pictures, _ in data))
     return replace(now, network=pruned.network, changed=True)
 
 

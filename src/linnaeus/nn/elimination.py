@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from linnaeus.nn.refit import can_be_refitted, moments_of, norms_after, ridged
+from linnaeus.nn.refit import Moments, can_be_refitted, moments_of, norms_after
 
 ROUNDS = 128
 """In so many rounds all channels of a group are taken out; in each, a few of them together."""
@@ -117,7 +117,7 @@ def _reads(member: Member) -> bool:
     return not member.outputs and (isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1))
 
 
-def _reader(member: Member, moments: tuple[Tensor, Tensor] | None, matters: Tensor, free: bool) -> _Reader:
+def _reader(member: Member, moments: Moments | None, matters: Tensor, free: bool) -> _Reader:
     weight = member.layer.weight.detach().double().flatten(1)
     each = weight.shape[1] // member.layer.weight.shape[1]
     column = torch.full((weight.shape[1],), -1)
@@ -125,9 +125,7 @@ def _reader(member: Member, moments: tuple[Tensor, Tensor] | None, matters: Tens
     column[places.flatten()] = torch.tensor(member.belongs).repeat_interleave(each)
     if moments is None:
         return _Reader(weight, torch.eye(weight.shape[1], dtype=torch.float64), matters, column)
-    mean, second = moments
-    moment = second - torch.outer(mean, mean) if free else second
-    return _Reader(weight, torch.linalg.inv(ridged(moment)), matters, column)
+    return _Reader(weight, torch.linalg.inv(moments.matrix(centred=free)), matters, column)
 
 
 def _in_turn(readers: Sequence[_Reader], channels: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,33 @@ WIDEST = 2304
 """Layers that read more numbers than these for one output are left as they are: their equations would take too long."""
 RIDGE = 1e-3
 """Of the mean variance of what a layer reads, as the least change is preferred."""
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What a layer reads for one output, D numbers.
+
+    Attributes:
+        mean: [D], float64.
+        second: Mean of the products of two of them, [D, D], float64.
+        rows: How many outputs were looked at.
+    """
+
+    mean: Tensor
+    second: Tensor
+    rows: int
+
+    def matrix(self, *, centred: bool) -> Tensor:
+        """Give covariance or second moment, [D, D], with less trust in what few rows say of two numbers together.
+
+        Source:
+            Shrinkage towards the diagonal as in Schaefer and Strimmer (2005), Stat. Appl. Genet. Mol. Biol. 4, 32; its
+            strength is D / (D + rows) instead of an estimate.
+        """
+        found = self.second - torch.outer(self.mean, self.mean) if centred else self.second
+        shrunk = found * (self.rows / (self.rows + len(found)))
+        shrunk.diagonal().copy_(found.diagonal() + RIDGE * found.diagonal().mean().clamp_min(1e-12))
+        return shrunk
 
 
 @torch.no_grad()
@@ -46,14 +74,17 @@ def refit(network: nn.Module, whole: nn.Module, kept: Mapping[str, Kept], batche
     fewer = [name for name, one in kept.items() if len(one.inputs) < _inputs(large[name])]
     chosen = {name: large[name] for name in fewer if can_be_refitted(large[name])}
     moments = moments_of(whole, chosen, batches)
-    for name, (mean, second) in moments.items():
-        _solve(small[name], large[name], kept[name], mean, second, norms.get(name))
+    for name, seen in moments.items():
+        _solve(small[name], large[name], kept[name], seen, norms.get(name))
     return len(moments)
 
 
 @torch.no_grad()
 def restate(network: nn.Module, batches: Iterable[Tensor]) -> None:
     """Take the statistics of all batch norms again, as plain means over some pictures.
+
+    Only of a network whose statistics are those of its own training pictures. One that was fine-tuned with the statistics
+    that came with its weights is not used to others: on the flowers 92 % became 73 % by this alone.
 
     Args:
         network: Is left in evaluation mode.
@@ -85,10 +116,8 @@ def can_be_refitted(layer: object) -> bool:
     return layer.weight[0].numel() <= WIDEST
 
 
-def moments_of(
-    network: nn.Module, layers: Mapping[str, nn.Module], batches: Iterable[Tensor]
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """Measure mean [D] and second moment [D, D], float64, of what each layer reads for one output.
+def moments_of(network: nn.Module, layers: Mapping[str, nn.Module], batches: Iterable[Tensor]) -> dict[str, Moments]:
+    """Measure what each layer reads for one output.
 
     Args:
         network: Is run in evaluation mode.
@@ -104,7 +133,7 @@ def moments_of(
     finally:
         for handle in handles:
             handle.remove()
-    return {name: (first / count, second / count) for name, (count, first, second) in sums.items()}
+    return {name: Moments(first / count, second / count, int(count)) for name, (count, first, second) in sums.items()}
 
 
 def _adder(sums: dict[str, list[Tensor]], name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
@@ -148,14 +177,7 @@ def norms_after(network: nn.Module) -> dict[str, _BatchNorm]:
     return found
 
 
-def ridged(moment: Tensor) -> Tensor:
-    """Add what keeps a system of equations well-conditioned."""
-    return moment + RIDGE * moment.diagonal().mean().clamp_min(1e-12) * torch.eye(len(moment), dtype=moment.dtype)
-
-
-def _solve(
-    small: nn.Module, large: nn.Module, kept: Kept, mean: Tensor, second: Tensor, norm: _BatchNorm | None
-) -> None:
+def _solve(small: nn.Module, large: nn.Module, kept: Kept, seen: Moments, norm: _BatchNorm | None) -> None:
     """Add to the weights of the inputs that are left what the others did, as far as those tell it.
 
     What changes alike for all pictures goes into the bias or into the mean of the norm after the layer; of a layer that
@@ -163,14 +185,12 @@ def _solve(
     """
     assert isinstance(small, nn.Conv2d | nn.Linear)
     assert isinstance(large, nn.Conv2d | nn.Linear)
-    free = small.bias is not None or norm is not None
-    moment = second - torch.outer(mean, mean) if free else second
+    mean, moment = seen.mean, seen.matrix(centred=small.bias is not None or norm is not None)
     each = large.weight[0, 0].numel() if isinstance(large, nn.Conv2d) else 1
     weight = large.weight[kept.outputs].flatten(1).double()
     left = torch.zeros(weight.shape[1], dtype=torch.bool)
     left[(kept.inputs[:, None] * each + torch.arange(each)).flatten()] = True
-    inner = moment[left][:, left]
-    change = torch.linalg.solve(ridged(inner), moment[left][:, ~left] @ weight[:, ~left].T).T
+    change = torch.linalg.solve(moment[left][:, left], moment[left][:, ~left] @ weight[:, ~left].T).T
     small.weight.copy_((weight[:, left] + change).reshape(small.weight.shape))
     lost = weight[:, ~left] @ mean[~left] - change @ mean[left]
     if small.bias is not None:

@@ -66,11 +66,19 @@ class OnnxRunner:
         options.log_severity_level = 3
         # A thread that spins while it waits takes the core from the one that it waits for.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise ModelError(f"{path} should be an ONNX model.", got=str(error)[:300]) from None
+
+        def session() -> Any:
+            try:
+                return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            except Exception as error:
+                raise ModelError(f"{path} should be an ONNX model.", got=str(error)[:300]) from None
+
+        self._session = session()
         self.card: Card = checked(self._session.get_modelmeta().custom_metadata_map.get(KEY), str(path))
+        if self.card.precision == "weights":
+            # Else the weights would be unpacked anew for each answer.
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
+            self._session = session()
 
     def run(self, pictures: np.ndarray) -> dict[str, np.ndarray]:
         """Answer pictures."""

@@ -16,9 +16,9 @@ from linnaeus.tables import write_table
 
 LIMIT = 1e-4
 """Largest difference of a probability that single precision explains."""
-LIMIT_ANY_SIZE = 1e-2
-"""The same where the graph resizes by itself: it rounds other than the decoder in one pixel of some thousands."""
-
+LIMIT_ROUGH = 1e-2
+"""The same where rounding is amplified: resizing in the graph rounds other than the decoder in one byte of some thousands,
+and an isotonic calibration has steps."""
 TIE = 1e-6
 """Where the two best are nearer to each other than single precision can tell, either may come first."""
 

@@ -17,7 +17,7 @@ from linnaeus.targets import FLOAT32, Blueprint, Precision, Target, require
 from linnaeus.targets.card import PROBABILITIES
 from linnaeus.targets.examples import write_examples
 from linnaeus.targets.measure import BATCHES, Subject, measure
-from linnaeus.targets.proof import LIMIT, LIMIT_ANY_SIZE, Proof, Shown, prove, write_evidence
+from linnaeus.targets.proof import LIMIT, LIMIT_ROUGH, Proof, Shown, prove, write_evidence
 from linnaeus.verbs.export.words import tell, told
 
 if TYPE_CHECKING:
@@ -122,9 +122,9 @@ def _export(
             "precision": demand.precision.name,
             "why_not_here": target.why_not_here(),
         }
-        passed = True
+        passed, stepped = True, blueprint.graph.calibrated.kind == "isotonic"
         if not document["why_not_here"]:
-            proof, after = _proved(target, path, shown, before, demand)
+            proof, after = _proved(target, path, shown, before, demand, stepped)
             document |= {"proof": proof.document(), "speed": _speed(target, path, shown, demand)}
             passed = proof.passed
             if not passed:
@@ -144,7 +144,8 @@ def _proved(target: Target, path: Path, shown: Shown, before: np.ndarray, demand
     runner = target.open(path)
     after = np.concatenate([runner.run(one)[PROBABILITIES].astype(np.float64) for one in shown.portions()])
     exact = demand.precision.name == "float32"
-    limit = (LIMIT_ANY_SIZE if demand.any_size else LIMIT) if exact else None
+    rough = demand.any_size or stepped
+    limit = (LIMIT_ROUGH if rough else LIMIT) if exact else None
     return prove(shown, before, after, limit, None if exact else demand.max_drop), after
 
 
