@@ -98,6 +98,16 @@ def classifier(trained):
 
 
 @pytest.fixture
+def kept_environments(monkeypatch):
+    """Environments made on demand are kept on this machine: the first test that needs one makes it, and no other."""
+    from linnaeus.targets import TARGETS
+
+    if why := TARGETS["tfjs"].why_not_here():
+        pytest.skip(why)
+    monkeypatch.delenv("LINNAEUS_CACHE")
+
+
+@pytest.fixture
 def no_report(monkeypatch):
     """Write an empty report, which takes a second else and has tests of its own."""
     from linnaeus.story import telling

@@ -3,7 +3,6 @@
 import ast
 import importlib.util
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -180,15 +179,12 @@ def test_the_onnx_example_in_cpp_compiles_and_says_what_pytorch_says(exported, c
     right_in_cpp(program, program.parent, classifier, picture)
 
 
-ENVIRONMENTS = os.environ.get("LINNAEUS_TEST_CACHE", "")
 NODE = {"@tensorflow/tfjs": "4.22.0", "sharp": "0.34.4"}
 
 
 @pytest.mark.slow
-def test_the_node_example_prints_what_pytorch_says(exported, picture, wanted, monkeypatch):
-    if shutil.which("node") is None or not list(Path(ENVIRONMENTS or ".").glob("environments/tfjs*-*")):
-        pytest.skip("LINNAEUS_TEST_CACHE names no cache folder with the environments of TensorFlow.js")
-    monkeypatch.setenv("LINNAEUS_CACHE", ENVIRONMENTS)
+@pytest.mark.usefixtures("kept_environments")
+def test_the_node_example_prints_what_pytorch_says(exported, picture, wanted):
     folder = exported("tfjs")
     (folder / "node_modules").symlink_to(node_environment("tfjs_example", NODE) / "node_modules")
     assert said(["node", "classify.mjs", picture], folder) == (wanted[0], pytest.approx(wanted[1], abs=2e-2))

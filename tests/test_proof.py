@@ -69,7 +69,7 @@ def test_evidence_names_the_worst_picture_first(tmp_path):
     write_evidence(tmp_path / "evidence.csv", shown(), BEFORE, after, CLASSES)
     with (tmp_path / "evidence.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["id"] for row in rows][0] == "1.jpg"
+    assert rows[0]["id"] == "1.jpg"
     assert (rows[0]["predicted before"], rows[0]["predicted after"]) == ("b", "a")
     assert len(rows) == 4
 

@@ -1,10 +1,8 @@
 import dataclasses
 import json
-import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,7 +24,6 @@ from linnaeus.targets.tfjs import TfJs
 for _module in ("onnx", "ai_edge_litert", "linnaeus.targets.tensorflow_ops.library"):
     pytest.importorskip(_module, exc_type=ImportError)
 
-ENVIRONMENTS = os.environ.get("LINNAEUS_TEST_CACHE", "")
 """A cache folder that holds the environments of TensorFlow.js already: tests fetch nothing."""
 TARGETS = (SavedModel(), LiteRt())
 
@@ -255,15 +252,8 @@ def test_what_is_not_a_graph_model_of_ours_is_refused(tmp_path):
         TfJs().open(tmp_path)
 
 
-@pytest.fixture
-def _environments(monkeypatch):
-    if TfJs().why_not_here() or not list(Path(ENVIRONMENTS or ".").glob("environments/tfjs-*")):
-        pytest.skip("LINNAEUS_TEST_CACHE names no cache folder with the environments of TensorFlow.js")
-    monkeypatch.setenv("LINNAEUS_CACHE", ENVIRONMENTS)
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("_environments")
+@pytest.mark.usefixtures("kept_environments")
 @pytest.mark.parametrize("network", ["lesson", "attention"])
 def test_a_graph_model_answers_in_node_as_pytorch(network, request, tmp_path):
     _, blueprint, pictures, wanted = request.getfixturevalue(network)
@@ -277,7 +267,7 @@ def test_a_graph_model_answers_in_node_as_pytorch(network, request, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("_environments")
+@pytest.mark.usefixtures("kept_environments")
 def test_a_graph_model_of_a_residual_network_adds_what_it_should(tmp_path):
     classifier = make_classifier("resnet10t", 64, {"zero_init_last": False})
     paths, _, pictures, wanted = written(classifier, tmp_path, [TfJs()])
@@ -285,7 +275,7 @@ def test_a_graph_model_of_a_residual_network_adds_what_it_should(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("_environments")
+@pytest.mark.usefixtures("kept_environments")
 def test_a_graph_model_for_any_size_resizes_inside(tmp_path):
     paths, _, picture, wanted = written(make_classifier("small_32", 16), tmp_path, [TfJs()], any_size=True)
     assert largest_difference(TfJs().open(paths["tfjs"]), picture, wanted) < 1e-3

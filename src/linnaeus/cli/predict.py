@@ -103,7 +103,7 @@ def _model(path: Path, trust_code: bool) -> Model:
     from linnaeus.targets import Exported, target_of
 
     if target_of(path) is not None:
-        return Exported.load(path)
+        return Exported.load(path, say=lambda text: print(text, file=sys.stderr))
     from linnaeus.classifier import Classifier
 
     return Classifier.load(path, trust_code=trust_code)

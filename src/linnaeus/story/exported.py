@@ -14,6 +14,7 @@ from linnaeus.story.pictures import open_pictures, where_of
 from linnaeus.story.shown import shown_of_run, shown_of_source
 from linnaeus.talk import Talk
 from linnaeus.targets import Precision, Target
+from linnaeus.targets.environment import said_to
 from linnaeus.targets.repository import write_repository
 from linnaeus.verbs.export import Demand, export, refuse_failures
 from linnaeus.verbs.report import report
@@ -87,7 +88,8 @@ def ship(
             seen = shown_of_run(run, classes, how, CALIBRATION_PICTURES, parts=("train",))
             precision = replace(precision, pictures=seen.pictures)  # type: ignore[arg-type]
     folder = out or Path(model) / "exports"
-    found = export(classifier, wanted.targets, folder, shown, replace(wanted.demand, precision=precision), talk)
+    with said_to(talk.say):
+        found = export(classifier, wanted.targets, folder, shown, replace(wanted.demand, precision=precision), talk)
     if wanted.repository:
         from linnaeus.targets.graph import card_of
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from linnaeus.errors import ModelError
 from linnaeus.machine import cores_here
 from linnaeus.metrics.abstention import Judged, Judgement, together
 from linnaeus.targets.card import PROBABILITIES, UNKNOWN_SCORE, Card
+from linnaeus.targets.environment import said_to
 from linnaeus.targets.opening import target_of
 from linnaeus.targets.target import Runner, require
 
@@ -32,8 +34,12 @@ class Exported:
         self.card: Card = runner.card
 
     @classmethod
-    def load(cls, path: str | Path) -> Exported:
+    def load(cls, path: str | Path, say: Callable[[str], None] = lambda _text: None) -> Exported:
         """Open a file by its name: .onnx, .xml, .tflite ..., or a folder with a SavedModel.
+
+        Args:
+            path: The file or folder.
+            say: Takes a line for a person where an environment has to be made first.
 
         Raises:
             ModelError: It cannot be run here, is damaged, or another program's.
@@ -44,7 +50,8 @@ class Exported:
         if why := target.why_not_here():
             raise ModelError(f"{path} cannot be run here.", got=why, fix="run it where it is meant to run.")
         require(target, writing=False)
-        return cls(target.open(Path(path)))
+        with said_to(say):
+            return cls(target.open(Path(path)))
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from linnaeus.targets import FLOAT32, Blueprint, Precision, Target, require
 from linnaeus.targets.card import PROBABILITIES
 from linnaeus.targets.examples import write_examples
 from linnaeus.targets.measure import BATCHES, Subject, measure
-from linnaeus.targets.proof import LIMIT, LIMIT_ROUGH, Proof, Shown, prove, write_evidence
+from linnaeus.targets.proof import LIMIT, LIMIT_ROUGH, Shown, prove, write_evidence
 from linnaeus.verbs.export.words import tell, told
 
 if TYPE_CHECKING:
@@ -122,10 +122,14 @@ def _export(
             "precision": demand.precision.name,
             "why_not_here": target.why_not_here(),
         }
-        passed, stepped = True, blueprint.graph.calibrated.kind == "isotonic"
+        passed = True
         if not document["why_not_here"]:
-            proof, after = _proved(target, path, shown, before, demand, stepped)
-            document |= {"proof": proof.document(), "speed": _speed(target, path, shown, demand)}
+            runner = target.open(path)
+            after = np.concatenate([runner.run(one)[PROBABILITIES].astype(np.float64) for one in shown.portions()])
+            limit, max_drop = _bounds(blueprint, demand)
+            proof = prove(shown, before, after, limit, max_drop)
+            document |= {"precision": runner.card.precision, "proof": proof.document()}
+            document["speed"] = _speed(target, path, shown, demand)
             passed = proof.passed
             if not passed:
                 write_evidence(unfinished / EVIDENCE, shown, before, after, blueprint.card.classes)
@@ -140,13 +144,12 @@ def _export(
     return document
 
 
-def _proved(target: Target, path: Path, shown: Shown, before: np.ndarray, demand: Demand) -> tuple[Proof, np.ndarray]:
-    runner = target.open(path)
-    after = np.concatenate([runner.run(one)[PROBABILITIES].astype(np.float64) for one in shown.portions()])
-    exact = demand.precision.name == "float32"
-    rough = demand.any_size or stepped
-    limit = (LIMIT_ROUGH if rough else LIMIT) if exact else None
-    return prove(shown, before, after, limit, None if exact else demand.max_drop), after
+def _bounds(blueprint: Blueprint, demand: Demand) -> tuple[float | None, float | None]:
+    """Say how far answers may differ, and how much accuracy may be lost."""
+    if demand.precision.name != FLOAT32.name:
+        return None, demand.max_drop
+    rough = demand.any_size or blueprint.graph.calibrated.kind == "isotonic"
+    return LIMIT_ROUGH if rough else LIMIT, None
 
 
 def _speed(target: Target, path: Path, shown: Shown, demand: Demand) -> dict[str, Any]:
