@@ -10,6 +10,9 @@ from linnaeus.config import recipe_names
 
 COMMANDS = [
     "train",
+    "export",
+    "compress",
+    "benchmark",
     "evaluate",
     "predict",
     "audit",

@@ -19,6 +19,9 @@ ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 VERBS = (
     "train",
+    "export",
+    "compress",
+    "benchmark",
     "audit",
     "review",
     "plan",

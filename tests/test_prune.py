@@ -83,10 +83,8 @@ def test_channels_that_do_nothing_go_first(importance):
         network[3].bias[::2] = 0
         network[6].weight[:, ::2] = 0
     pruned = prune(network, EXAMPLE, keep=0.52, importance=importance, data=data(), multiple=1)
-    assert set(range(1, 32, 2)) & set(pruned.kept["0"].outputs.tolist()) == set(pruned.kept["0"].outputs.tolist())
     x = data()[0][0]
-    if len(pruned.kept["0"].outputs) == 16:
-        torch.testing.assert_close(pruned.network(x), network(x))
+    torch.testing.assert_close(pruned.network(x), network(x))
 
 
 def test_what_is_kept_is_named_by_the_original_channels():
@@ -181,7 +179,7 @@ def test_the_block_that_changes_least_for_its_cost_goes_first():
         network.layer3[1].bn2.bias.zero_()
     whole = network(example)
     small, gone = without_blocks(
-        network, example, keep=0.95, judge=lambda one: float((one(example) - whole).abs().max())
+        network, example, keep=0.95, judge=lambda one: (one(example) - whole).abs().max().item()
     )
     assert gone == ["layer3.1"]
     torch.testing.assert_close(small(example), whole)

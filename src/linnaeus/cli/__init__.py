@@ -7,6 +7,7 @@ import sys
 # Each module adds its own commands.
 from linnaeus.cli import (  # noqa: F401
     audit,
+    benchmark,
     compare,
     compress,
     doctor,

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from linnaeus.config import OptimSettings, Recipe, validate
 from linnaeus.errors import ModelError, SettingsError
+from linnaeus.learn.balance import Settled, settle_without_head
 from linnaeus.learn.distill import Teacher
 from linnaeus.learn.engine import Engine
 from linnaeus.learn.fit import Fit, Fitted
@@ -45,6 +46,7 @@ AT_ONCE = 16
 SEEN = 10_000
 """Pictures, counted as often as they come, on which a smaller network is trained."""
 SIZE_STEP = 2
+SMALLEST_PX = 12
 GENTLE = 3e-4
 """Learning rate of a network whose layers are those of the original."""
 
@@ -58,7 +60,7 @@ class Slimming:
         ways: To be tried; the best on the validation part, before it is trained, is taken. () makes weights zero.
         zeros: Share of the weights that become zero (unstructured pruning); the arithmetic stays.
         student: Another network by name instead; `ways`, `keep` and `zeros` then do not count.
-        importance: How channels are judged.
+        importances: How channels may be judged; the best for the network is taken on the validation part.
         scope: Between which channels the choice is.
         epochs: Passes over the training pictures; None decides by their number.
         lr: Peak learning rate of a network whose layers changed.
@@ -70,17 +72,20 @@ class Slimming:
     ways: tuple[Way, ...] = PRUNING
     zeros: float = 0.0
     student: str | None = None
-    importance: Importance = "error"
+    importances: tuple[Importance, ...] = ("taylor", "error")
     scope: Scope = "global"
     epochs: float | None = None
-    lr: float = 1e-3
+    lr: float = 5e-4
     weight: float = 0.9
     temperature: float = 2.0
 
     def __post_init__(self) -> None:
-        strange = [way for way in self.ways if way not in get_args(Way)]
-        if strange:
-            raise SettingsError(f"ways should be among {', '.join(get_args(Way))}.", got=strange[0])
+        for what, asked, known in (("ways", self.ways, Way), ("importances", self.importances, Importance)):
+            strange = [one for one in asked if one not in get_args(known)]
+            if strange:
+                raise SettingsError(f"{what} should be among {', '.join(get_args(known))}.", got=str(strange[0]))
+        if not self.importances:
+            raise SettingsError("channels are judged by an importance.", got="none")
         if not self.ways and not self.zeros and self.student is None:
             raise SettingsError(
                 "a network is made cheaper in a way, by zeros, or by another network.", got="none of them"
@@ -201,10 +206,10 @@ def _choose(
     found: dict[str, Candidate] = {}
     tried: dict[str, float] = {}
     failed: dict[str, str] = {}
-    for way in how.ways:
+    for way, step, importance in _ways(how):
         try:
             with talk.stage(way):
-                found[way] = _smaller(whole, material, way, how, at_size, recipe)
+                found[way] = _smaller(whole, material, step, replace(how, importances=(importance,)), at_size, recipe)
             tried[way] = _validation_loss(found[way], recipe)
             talk.say(f"{way}: validation loss {tried[way]:.3f} before training")
         except ModelError as error:
@@ -218,6 +223,17 @@ def _choose(
         )
     best = min(found, key=lambda way: tried[way])
     return best, found[best], tried, failed
+
+
+def _ways(how: Slimming) -> list[tuple[str, Way, Importance]]:
+    """Name all that is to be tried: ways that prune channels, with each importance."""
+    found: list[tuple[str, Way, Importance]] = []
+    for way in how.ways:
+        if "channels" in way and len(how.importances) > 1:
+            found += [(f"{way} by {one}", way, one) for one in how.importances]
+        else:
+            found.append((way, way, how.importances[0]))
+    return found
 
 
 def _smaller(
@@ -244,7 +260,7 @@ def _smaller_pictures(now: Candidate, keep: float, at_size: AtSize | None) -> Ca
         raise ModelError("smaller pictures are made of the originals.", got="only stored ones")
     size_px = now.material.preprocessing.size_px
     most = keep * multiply_adds(now.network, _example(now.material))
-    for smaller in range(size_px - SIZE_STEP, 31, -SIZE_STEP):
+    for smaller in range(size_px - SIZE_STEP, SMALLEST_PX - 1, -SIZE_STEP):
         try:
             if multiply_adds(now.network, _example(now.material, smaller)) <= most:
                 return replace(now, material=at_size(smaller))
@@ -273,7 +289,7 @@ def _fewer_blocks(now: Candidate, keep: float, recipe: Recipe) -> Candidate:
 def _fewer_channels(now: Candidate, keep: float, how: Slimming, recipe: Recipe) -> Candidate:
     data = list(_batches(now.material))
     pruned = prune(
-        now.network, _example(now.material), keep=keep, importance=how.importance, scope=how.scope, data=data
+        now.network, _example(now.material), keep=keep, importance=how.importances[0], scope=how.scope, data=data
     )
     refit(pruned.network, now.network, pruned.kept, (pictures for pictures, _ in data))
     if not recipe.model.keep_statistics:
@@ -331,8 +347,15 @@ def _train(
     teacher = Teacher(copy.deepcopy(whole), material.preprocessing, chosen.material.preprocessing, K)
     engine.place(teacher)
     engine.place(chosen.network)
-    start = partial(begin, chosen.network, chosen.material, used, engine, talk)
+    start: Callable[[Tensor | None], Settled] = partial(begin, chosen.network, chosen.material, used, engine, talk)
+    if not chosen.architecture:
+        # The original's weights are the start.
+        start = partial(_go_on, used, chosen.material)
     return Fit(run, chosen.network, chosen.material, used, engine, clock, talk, start, teacher).run_through()
+
+
+def _go_on(used: Recipe, material: Material, _known: Tensor | None) -> Settled:
+    return settle_without_head(used.train, material.counts())
 
 
 def training_recipe(recipe: Recipe, how: Slimming, chosen: Candidate, budget_s: float | None = None) -> Recipe:

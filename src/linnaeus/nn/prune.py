@@ -92,7 +92,7 @@ def prune(
     example: Tensor,
     *,
     keep: float,
-    importance: Importance = "error",
+    importance: Importance = "taylor",
     scope: Scope = "global",
     data: Iterable[tuple[Tensor, Tensor]] = (),
     multiple: int = MULTIPLE,

@@ -88,7 +88,8 @@ class SmallNet(nn.Module):
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Map responses to logits [N, K], or to their maxima [N, widths[-1]]."""
-        x = functional.adaptive_max_pool2d(x, 1).flatten(1)
+        # Of the sizes given: not every format to export to has a pooling that finds its own.
+        x = functional.max_pool2d(x, x.shape[-2:]).flatten(1)
         return x if pre_logits else self.head(x)
 
     def forward(self, x: Tensor) -> Tensor:
