@@ -271,8 +271,9 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9.6, 4), layout="constrained")
     first = column("first", "cpu_s")
     growth = n * np.log(n)
-    # Starting the program costs the same for every n, so that the line begins at the second size.
-    left.loglog(n, growth * first[1] / growth[1], "--", color="0.6", label="n log n")
+    # Starting the program costs the same for every n, so that the line goes through the middle size, not the first.
+    middle = len(n) // 2
+    left.loglog(n, growth * first[middle] / growth[middle], "--", color="0.6", label=f"n log n, by {n[middle]:,.0f}")
     for which, label, colour in (
         ("first", "first audit", "#1f5aa6"),
         ("again", "second, unchanged", "#c1440e"),

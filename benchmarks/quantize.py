@@ -1,6 +1,6 @@
 """What reduced precisions cost and bring: ONNX Runtime and OpenVINO, one picture and one thread, on a run's test part.
 
-    python benchmarks/quantize.py RUN [--calibration 300] [--rounds 200]
+    python benchmarks/quantize.py RUN [--calibration 300] [--rounds 100]
 
 Prints size, accuracy with interval, the paired difference from the float network, agreement, divergence, and latency by
 turns: every runtime answers one picture, then again, so that a busy machine slows all of them alike.
@@ -31,7 +31,6 @@ from linnaeus.targets.onnx import Onnx
 from linnaeus.targets.openvino import OpenVino
 from linnaeus.targets.sensitivity import divergence, quantized
 from linnaeus.targets.target import FLOAT32, Blueprint, Precision, Runner, Target
-from linnaeus.verbs.compare.latency import time_in_turns
 
 TARGETS: tuple[Target, ...] = (Onnx(), OpenVino())
 
@@ -40,7 +39,7 @@ def main() -> None:
     asked = argparse.ArgumentParser()
     asked.add_argument("run")
     asked.add_argument("--calibration", type=int, default=300)
-    asked.add_argument("--rounds", type=int, default=200)
+    asked.add_argument("--rounds", type=int, default=100)
     options = asked.parse_args()
     torch.set_num_threads(1)
     run, classifier = Run.open(options.run), Classifier.load(options.run)
@@ -106,15 +105,33 @@ def quality(p: np.ndarray, whole: np.ndarray, labels: np.ndarray) -> str:
 
 
 def tell_speed(tasks: dict[str, Callable[[], object]], rounds: int) -> None:
-    print("\n| runtime, precision | p50, ms | p95, ms | times as fast as eager | as the same runtime in float32 |")
-    print("| --- | --- | --- | --- | --- |")
-    found = dict(zip(tasks, time_in_turns(list(tasks.values()), rounds), strict=True))
-    first = next(iter(found.values())).median_ms
-    for name, one in found.items():
-        same = found.get(f"{name.split(' ')[0]} float32")
-        ratio = f"{same.median_ms / one.median_ms:.1f}" if same else ""
-        print(f"| {name} | {one.median_ms:.2f} | {one.p95_ms:.2f} | {first / one.median_ms:.1f} | {ratio} |")
-    print(f"\n{next(iter(found.values())).rounds} rounds")
+    seconds = in_turns(tasks, rounds)
+    first = next(iter(seconds.values()))
+    print("\n| runtime, precision | fastest, ms | p50, ms | p95, ms | as fast as eager | as the runtime in float32 |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for name, one in seconds.items():
+        same = seconds.get(f"{name.split(' ')[0]} float32")
+        cells = [f"{1000 * value:.2f}" for value in (one.min(), np.median(one), np.quantile(one, 0.95))]
+        print(f"| {name} | {' | '.join(cells)} | {times(first, one)} | {'' if same is None else times(same, one)} |")
+    print(f"\n{len(first)} calls of each; ratios of the fastest calls and, in brackets, of the medians")
+
+
+def times(before: np.ndarray, after: np.ndarray) -> str:
+    return f"{before.min() / after.min():.1f} ({np.median(before) / np.median(after):.1f})"
+
+
+def in_turns(tasks: dict[str, Callable[[], object]], rounds: int) -> dict[str, np.ndarray]:
+    """Time three calls of each in every round, after one that warms the caches; who begins changes."""
+    seconds: dict[str, list[float]] = {name: [] for name in tasks}
+    names = list(tasks)
+    for turn in range(rounds):
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            tasks[name]()
+            for _ in range(3):
+                started = time.perf_counter()
+                tasks[name]()
+                seconds[name].append(time.perf_counter() - started)
+    return {name: np.array(one) for name, one in seconds.items()}
 
 
 def eager(classifier: Classifier, graph: Graph, block: np.ndarray) -> dict[str, Callable[[], object]]:

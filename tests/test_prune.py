@@ -112,11 +112,14 @@ def test_a_channel_that_is_a_copy_of_another_is_made_up_for_by_it():
     with torch.no_grad():
         network[0].weight[8:] = network[0].weight[:8]
         network[0].bias[8:] = network[0].bias[:8]
-    pruned = prune(network, EXAMPLE, keep=0.55, data=data(), multiple=1)
+    pruned = prune(network, EXAMPLE, keep=0.55, importance="error", data=data(), multiple=1)
     some = [one for one, _ in data(batches=40)]
     refit(pruned.network, network, pruned.kept, some)
     x = torch.rand(16, 3, 16, 16)
-    whole, least = network(x), prune(network, EXAMPLE, keep=0.55, data=data(), multiple=1).network(x)
+    whole, least = (
+        network(x),
+        prune(network, EXAMPLE, keep=0.55, importance="error", data=data(), multiple=1).network(x),
+    )
     assert (pruned.network(x) - whole).square().mean() < 0.05 * (least - whole).square().mean()
 
 

@@ -36,7 +36,7 @@ class Made:
 
 def material(size_px=32):
     parts = np.array(["train", "train", "val", "train", "test", "train"] * 12)
-    how = replace(HOW, size_px=size_px)
+    how = replace(HOW, size_px=size_px, resize_px=size_px)
     return Material(Made(), np.arange(72) % 3, tuple(map(str, range(72))), Split(parts, parts), ("a", "b", "c"), how)
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from linnaeus.config import OptimSettings, Recipe, validate
 from linnaeus.errors import ModelError, SettingsError
@@ -21,33 +20,25 @@ from linnaeus.learn.engine import Engine
 from linnaeus.learn.fit import Fit, Fitted
 from linnaeus.learn.infer import infer
 from linnaeus.learn.material import Material
+from linnaeus.learn.smaller import DISTILLING, PRUNING, AtSize, Candidate, Way, example_of, made_smaller, some_rows
 from linnaeus.learn.start import begin
 from linnaeus.metrics import apply_temperature, fit_temperature
-from linnaeus.nn import zoo
+from linnaeus.nn import stages, zoo
 from linnaeus.nn.arithmetic import multiply_adds
-from linnaeus.nn.blocks import without_blocks
 from linnaeus.nn.importance import Importance
-from linnaeus.nn.input import FromBytes
-from linnaeus.nn.prune import Scope, prune
-from linnaeus.nn.refit import refit, restate
+from linnaeus.nn.prune import Scope
 from linnaeus.nn.sparse import unstructured
 from linnaeus.records import Preprocessing
 from linnaeus.run import Run
 from linnaeus.talk import Clock, Talk
 
-Way = Literal["channels", "blocks", "blocks and channels", "size", "size and blocks", "size and channels"]
-"""What a network is made smaller by. channels: less important ones are pruned. blocks: those that change least are left out.
-size: smaller pictures, the same network."""
-PRUNING: tuple[Way, ...] = ("channels", "blocks and channels")
-DISTILLING: tuple[Way, ...] = ("size", "size and blocks")
-LOOK_AT = 128
-"""Training pictures by which channels and blocks are judged."""
-AT_ONCE = 16
+__all__ = ["DISTILLING", "PRUNING", "AtSize", "Candidate", "Slimmed", "Slimming", "Way", "slim", "training_recipe"]
+
 SEEN = 10_000
 """Pictures, counted as often as they come, on which a smaller network is trained."""
-SIZE_STEP = 2
-SMALLEST_PX = 12
-GENTLE = 3e-4
+VIEWS = 4
+"""Views of each picture for which the outputs of frozen stages are kept."""
+GENTLE = 4e-4
 """Learning rate of a network whose layers are those of the original."""
 
 
@@ -75,7 +66,7 @@ class Slimming:
     importances: tuple[Importance, ...] = ("taylor", "error")
     scope: Scope = "global"
     epochs: float | None = None
-    lr: float = 5e-4
+    lr: float = 1e-3
     weight: float = 0.9
     temperature: float = 2.0
 
@@ -121,29 +112,6 @@ class Slimmed:
     removed: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A smaller network that is not trained yet.
-
-    Attributes:
-        network: On the CPU.
-        material: Pictures in its size.
-        changed: Its layers are not those of the original: all of it has to be trained.
-        removed: Names of the blocks that were left out.
-        architecture: Its name, where it is another network.
-    """
-
-    network: nn.Module
-    material: Material
-    changed: bool = False
-    removed: tuple[str, ...] = ()
-    architecture: str = ""
-
-
-AtSize = Callable[[int], Material]
-"""Gives the same pictures, in the same order and parts, for an input of so many pixels."""
-
-
 def slim(
     network: nn.Module,
     material: Material,
@@ -175,9 +143,9 @@ def slim(
     """
     talk, clock = talk or Talk(), clock or Clock()
     whole = copy.deepcopy(network).cpu().float().eval()
-    before = multiply_adds(whole, _example(material))
+    before = multiply_adds(whole, example_of(material))
     way, chosen, tried, failed = _choose(whole, material, how, recipe, at_size, talk)
-    after = multiply_adds(chosen.network, _example(chosen.material))
+    after = multiply_adds(chosen.network, example_of(chosen.material))
     talk.say(f"{way}: {after / before:.0%} of the multiply-adds")
     with talk.stage("train"):
         fitted = _train(whole, material, chosen, how, run=run, recipe=recipe, clock=clock, talk=talk)
@@ -209,7 +177,16 @@ def _choose(
     for way, step, importance in _ways(how):
         try:
             with talk.stage(way):
-                found[way] = _smaller(whole, material, step, replace(how, importances=(importance,)), at_size, recipe)
+                found[way] = made_smaller(
+                    whole,
+                    material,
+                    step,
+                    keep=how.keep,
+                    importance=importance,
+                    scope=how.scope,
+                    at_size=at_size,
+                    recipe=recipe,
+                )
             tried[way] = _validation_loss(found[way], recipe)
             talk.say(f"{way}: validation loss {tried[way]:.3f} before training")
         except ModelError as error:
@@ -236,67 +213,6 @@ def _ways(how: Slimming) -> list[tuple[str, Way, Importance]]:
     return found
 
 
-def _smaller(
-    whole: nn.Module, material: Material, way: Way, how: Slimming, at_size: AtSize | None, recipe: Recipe
-) -> Candidate:
-    """Make the network smaller in a way; of two things, each saves as much as the other."""
-    now, total, steps = Candidate(whole, material), multiply_adds(whole, _example(material)), way.split(" and ")
-    for number, step in enumerate(steps, 1):
-        goal = total * how.keep ** (number / len(steps))
-        keep = goal / multiply_adds(now.network, _example(now.material))
-        if keep >= 1:
-            continue
-        if step == "size":
-            now = _smaller_pictures(now, keep, at_size)
-        elif step == "blocks":
-            now = _fewer_blocks(now, keep, recipe)
-        else:
-            now = _fewer_channels(now, keep, how, recipe)
-    return now if now.network is not whole else replace(now, network=copy.deepcopy(whole))
-
-
-def _smaller_pictures(now: Candidate, keep: float, at_size: AtSize | None) -> Candidate:
-    if at_size is None:
-        raise ModelError("smaller pictures are made of the originals.", got="only stored ones")
-    size_px = now.material.preprocessing.size_px
-    most = keep * multiply_adds(now.network, _example(now.material))
-    for smaller in range(size_px - SIZE_STEP, SMALLEST_PX - 1, -SIZE_STEP):
-        try:
-            if multiply_adds(now.network, _example(now.material, smaller)) <= most:
-                return replace(now, material=at_size(smaller))
-        except (RuntimeError, AssertionError):
-            raise ModelError("the network should take pictures of other sizes.", got=f"only {size_px} px") from None
-    raise ModelError("the pictures can't be made so small.", got=f"{size_px} px are {keep:.0%} too many")
-
-
-def _fewer_blocks(now: Candidate, keep: float, recipe: Recipe) -> Candidate:
-    blocks, how = list(_blocks(now.material)), now.material.preprocessing
-    engine = Engine(str(recipe.train.precision))
-
-    def answers(network: nn.Module) -> Tensor:
-        # The copy goes to the engine's device and back.
-        return torch.cat(list(infer(network, blocks, how, engine))).log_softmax(1)
-
-    known = answers(copy.deepcopy(now.network))
-
-    def judge(network: nn.Module) -> float:
-        return float(functional.kl_div(answers(copy.deepcopy(network)), known, reduction="batchmean", log_target=True))
-
-    network, gone = without_blocks(now.network, _example(now.material), keep=keep, judge=judge)
-    return replace(now, network=network, removed=(*now.removed, *gone), changed=True)
-
-
-def _fewer_channels(now: Candidate, keep: float, how: Slimming, recipe: Recipe) -> Candidate:
-    data = list(_batches(now.material))
-    pruned = prune(
-        now.network, _example(now.material), keep=keep, importance=how.importances[0], scope=how.scope, data=data
-    )
-    refit(pruned.network, now.network, pruned.kept, (pictures for pictures, _ in data))
-    if not recipe.model.keep_statistics:
-        restate(pruned.network, (pictures for pictures, _ in data))
-    return replace(now, network=pruned.network, changed=True)
-
-
 def _student(name: str, material: Material, recipe: Recipe) -> Candidate:
     """Make another network, for pictures of the same size in its own normalisation."""
     how = material.preprocessing
@@ -320,7 +236,7 @@ def _validation_loss(candidate: Candidate, recipe: Recipe) -> float:
     material = candidate.material
     rows = material.split.rows("val")
     rows = rows[material.labels[rows] >= 0]
-    rows = rows if len(rows) else _some(material)
+    rows = rows if len(rows) else some_rows(material)
     network, engine = copy.deepcopy(candidate.network), Engine(str(recipe.train.precision))
     logits = torch.cat(list(infer(network, material.blocks(rows), material.preprocessing, engine))).double().numpy()
     labels = material.labels[rows]
@@ -382,9 +298,9 @@ def training_recipe(recipe: Recipe, how: Slimming, chosen: Candidate, budget_s: 
         "adversarial": 0,
         "patience": None,
     }
-    if chosen.changed:
-        values["model"] |= {"freeze": "none", "unfreeze_every": None}
-        values["train"]["views"] = 0
+    values["model"] |= {"freeze": _frozen(recipe, chosen), "unfreeze_every": None}
+    # A teacher has more to say of a picture than a label: more views of it pay.
+    values["train"]["views"] = 0 if chosen.changed or not recipe.train.views else max(VIEWS, recipe.train.views)
     if fresh:
         values["model"] |= {"hold_depthwise": False, "keep_statistics": False}
     if chosen.architecture:
@@ -393,25 +309,15 @@ def training_recipe(recipe: Recipe, how: Slimming, chosen: Candidate, budget_s: 
     return validate(values)
 
 
-def _some(material: Material) -> np.ndarray:
-    rows = material.split.rows("train")
-    return np.sort(np.random.default_rng(0).permutation(rows)[:LOOK_AT])
-
-
-def _blocks(material: Material) -> Iterator[np.ndarray]:
-    return material.blocks(_some(material))
-
-
-def _batches(material: Material) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield some normalised training pictures and their labels."""
-    from_bytes = FromBytes(material.preprocessing.mean, material.preprocessing.std)
-    rows = _some(material)
-    for first in range(0, len(rows), AT_ONCE):
-        few = rows[first : first + AT_ONCE]
-        pictures = torch.from_numpy(material.pixels.block(few, material.preprocessing.size_px))
-        yield from_bytes(pictures), torch.from_numpy(material.labels[few])
-
-
-def _example(material: Material, size_px: int | None = None) -> Tensor:
-    size = size_px or material.preprocessing.size_px
-    return torch.zeros(1, material.preprocessing.channels, size, size)
+def _frozen(recipe: Recipe, chosen: Candidate) -> str | int:
+    """Say which stages stay as they are: at most those of the original's training, none that lost a block."""
+    asked = recipe.model.freeze
+    if chosen.changed or asked in (None, "none"):
+        return "none"
+    groups = stages.stages(chosen.network)
+    count = min(asked, len(groups) - 1) if isinstance(asked, int) else len(groups) - 1
+    for name in chosen.removed:
+        row = f"{name.rpartition('.')[0]}."
+        place = next((i for i, group in enumerate(groups) if any(one.startswith(row) for one in group)), 0)
+        count = min(count, place)
+    return count

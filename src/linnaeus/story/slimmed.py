@@ -127,7 +127,8 @@ def _make(
         architecture=found.architecture or classifier.architecture,
         options={} if found.architecture else classifier.options,
         preprocessing=found.preprocessing,
-        pruned=not found.architecture and any(word in found.way for word in ("channels", "blocks")),
+        pruned=not found.architecture
+        and (classifier.pruned or any(one in found.way for one in ("channels", "blocks"))),
         about=dict(classifier.about) | {"compressed": _told(found)},
     )
     made = _calibrated(made, pictures(found.preprocessing), recipe, talk)
