@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import threading
 from dataclasses import replace
@@ -45,6 +46,7 @@ class TensorRt:
         place, card = folder / self.file, replace(blueprint.card, precision=precision.name)
         floats = blueprint.once("tensorrt", lambda scratch: plain_onnx(_floats_first(blueprint, scratch)))
         model = onnx.load(floats)
+        _ask_shapes_of_floats(model)
         set_card(model, card)
         place.mkdir()
         onnx.save(model, place / MODEL)
@@ -63,6 +65,19 @@ class TensorRt:
     def open(self, path: Path, threads: int = 1) -> TensorRtRunner:
         """Make a folder ready to answer; builds the engine first, which takes minutes, unless it is there."""
         return TensorRtRunner(path)
+
+
+def _ask_shapes_of_floats(model: Any) -> None:
+    """Let whoever asks for the shape of the bytes ask the floats instead: a cast is all that bytes may go into."""
+    cast = next(node for node in model.graph.node if node.op_type == "Cast" and list(node.input) == [INPUT])
+    askers = [node for node in model.graph.node if node.op_type == "Shape" and list(node.input) == [INPUT]]
+    for node in askers:
+        node.input[0] = cast.output[0]
+    # Nodes stand in the order of their computation.
+    rest = [node for node in model.graph.node if node is not cast]
+    cast = copy.deepcopy(cast)
+    del model.graph.node[:]
+    model.graph.node.extend([cast, *rest])
 
 
 class TensorRtRunner:
