@@ -2,7 +2,7 @@
 
     python benchmarks/wrong_labels.py [--seeds N] [--cifar N] [--kinds uniform similar] [--shares 0 5 10 20] [--sets flowers]
     python benchmarks/wrong_labels.py --outliers
-    python benchmarks/wrong_labels.py --fine-tune [--seeds N] [--kinds uniform similar] [--shares 20]
+    python benchmarks/wrong_labels.py --fine-tune [--seeds N] [--first-seed N] [--kinds uniform similar] [--shares 20]
 
 Flips labels of the flowers and of a part of CIFAR-10, to any other class or to the most similar one, and prints for each:
 precision and recall of the findings beside plain cleanlab (cross-validated logistic regression on the same features, all
@@ -184,7 +184,7 @@ def fine_tune(arguments: argparse.Namespace) -> None:
     for kind in arguments.kinds:
         for share in (one / 100 for one in arguments.shares if one):
             accuracy: dict[str, list[float]] = {"dirty": [], "cleaned": [], "repaired": []}
-            for seed in range(arguments.seeds):
+            for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
                 started = time.perf_counter()
                 for name, value in trained(source, paths, share, kind, seed, arguments.cache):
                     accuracy[name].append(value)
@@ -334,6 +334,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--sets", nargs="+", default=["flowers", "CIFAR-10"], choices=["flowers", "CIFAR-10"])
     parser.add_argument("--outliers", action="store_true", help="look for pictures of no class instead")
     parser.add_argument("--fine-tune", action="store_true", help="train whole networks, of the flowers only")
+    parser.add_argument("--first-seed", type=int, default=0, help="of --fine-tune, to go on with more seeds")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "linnaeus-wrong-labels")
     return parser.parse_args()
 

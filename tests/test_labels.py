@@ -316,3 +316,18 @@ def test_next_to_no_pictures_are_not_checked_and_told_so(n):
     audit = audit_labels(dataset([0] * n) if n else Dataset("x", "x", (), ()), np.zeros((n, 4), np.float32))
     assert audit.document["checked"] == 0
     assert [finding.kind for finding in audit.findings] == (["label not checked"] if n else [])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_confident_learning_is_that_of_its_authors(seed):
+    from linnaeus.metrics.labels import confident_learning
+
+    cleanlab = pytest.importorskip("cleanlab.filter")
+    draw = np.random.default_rng(seed)
+    true = draw.integers(0, 4, 400)
+    logits = draw.normal(size=(400, 4)) + 2 * np.eye(4)[true]
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels = np.where(draw.random(400) < 0.15, draw.integers(0, 4, 400), true)
+    expected = cleanlab.find_label_issues(labels, probabilities, filter_by="confident_learning", n_jobs=1)
+    assert (confident_learning(probabilities, labels) == expected).all()
+    assert expected.sum() > 20

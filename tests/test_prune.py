@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from linnaeus.errors import ModelError, SettingsError
+from linnaeus.nn import refit as refit_module
 from linnaeus.nn import zoo
 from linnaeus.nn.arithmetic import multiply_adds, multiply_adds_by_layer
 from linnaeus.nn.blocks import removable_blocks, without_blocks
@@ -212,3 +213,12 @@ def test_no_layer_is_emptied_by_unstructured_pruning():
     sparse = unstructured(made("resnet18"), 0.95)
     assert all(layer.weight.any() for layer in sparse.modules() if isinstance(layer, nn.Conv2d | nn.Linear))
     assert sparse.fc.weight.all()
+
+
+@pytest.mark.parametrize("padding", [0, 1, "same"])
+def test_what_a_convolution_reads_is_padded_as_it_pads(padding):
+    layer = nn.Conv2d(2, 3, 3, padding=padding, bias=False)
+    x = torch.randn(2, 2, 5, 5)
+    rows = refit_module._rows(layer, x)
+    answers = rows @ layer.weight.flatten(1).T
+    assert torch.allclose(answers, layer(x).flatten(2).transpose(1, 2).reshape(-1, 3), atol=1e-5)

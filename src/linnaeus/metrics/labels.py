@@ -343,3 +343,24 @@ def worst_first(judged: Judged, rows: Sequence[int] | np.ndarray | None = None) 
     """Sort rows by the probability that the label is wrong, the likeliest first; all that are likely, by default."""
     rows = np.flatnonzero(judged.likely) if rows is None else np.asarray(rows)
     return rows[np.argsort(-judged.wrong[rows], kind="stable")]
+
+
+def confident_learning(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Tell which labels confident learning calls wrong, bool [N]: a second opinion beside `judge_labels`.
+
+    A picture counts as of the class whose probability reaches that class's usual one (the mean over the pictures labelled
+    so); of several the most probable. It is called wrong where that is not its label.
+
+    Args:
+        probabilities: Out of fold, [N, K].
+        labels: [N], 0 or more.
+
+    Source:
+        C. Northcutt, L. Jiang, I. Chuang (2021), Confident Learning: Estimating Uncertainty in Dataset Labels, JAIR 70,
+        1373-1411: the off-diagonal of the confident joint.
+    """
+    K = probabilities.shape[1]
+    usual = [probabilities[labels == k, k].mean() if (labels == k).any() else np.inf for k in range(K)]
+    reaches = probabilities >= np.array(usual) - 1e-6
+    best = np.where(reaches, probabilities, -1.0).argmax(axis=1)
+    return reaches.any(axis=1) & (best != labels)

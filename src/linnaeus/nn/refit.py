@@ -155,8 +155,9 @@ def _rows(layer: nn.Module, x: Tensor) -> Tensor:
         rows = x[:, :, :: layer.stride[0], :: layer.stride[1]].flatten(2).transpose(1, 2)
     else:
         assert isinstance(layer, nn.Conv2d)
-        padding = 0 if isinstance(layer.padding, str) else layer.padding
-        rows = functional.unfold(x, layer.kernel_size, layer.dilation, padding, layer.stride).transpose(1, 2)
+        # What the layer itself adds at the borders, "same" included.
+        padded = functional.pad(x, layer._reversed_padding_repeated_twice)
+        rows = functional.unfold(padded, layer.kernel_size, layer.dilation, 0, layer.stride).transpose(1, 2)
     step = max(1, rows.shape[1] // POSITIONS)
     return rows[:, step // 2 :: step].reshape(-1, rows.shape[-1])
 

@@ -15,6 +15,7 @@ from linnaeus.metrics.labels import (
     Judged,
     Outliers,
     class_noise,
+    confident_learning,
     far_from_neighbours,
     judge_labels,
     outliers,
@@ -134,7 +135,7 @@ class _Audited:
         self.labels = self.dataset.labels
         self.wrong = np.full(N, np.nan)
         self.suggested = self.labels.copy()
-        self.likely = np.zeros(N, bool)
+        self.likely, self.confident = np.zeros(N, bool), np.zeros(N, bool)
         self.score, self.outlying = np.full(N, np.nan), np.zeros(N, bool)
         rows, found = self.strange
         self.score[rows], self.outlying[rows] = found.score, found.strange
@@ -145,6 +146,7 @@ class _Audited:
             self.wrong[self.found.rows] = self.judged.wrong
             self.suggested[self.found.rows] = self.found.classes[self.judged.suggested]
             self.likely[self.found.rows] = self.judged.likely
+            self.confident[self.found.rows] = confident_learning(self.found.noise.probabilities, self.found.labels)
             self.noise = class_noise(self.judged.wrong, self.labels[self.found.rows], K)
             self.overlaps = overlapping(self.found.noise, self.found.labels)
 
@@ -175,6 +177,7 @@ class _Audited:
             told = [f"{self.dataset.examples[row].id} ({100 * self.wrong[row]:.0f} %)" for row in rows]
             names = self.dataset.classes
             evidence = f"{_pictures(len(rows))} labelled {names[given]!r} look like {names[better]!r}: {_some(told)}"
+            evidence += f"; confident learning agrees on {int(self.confident[rows].sum())}"
             yield Finding("likely wrong label", self._ids(rows), evidence)
 
     def _noisy_classes(self) -> Iterator[Finding]:

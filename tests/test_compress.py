@@ -1,0 +1,123 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from linnaeus import story
+from linnaeus.classifier import Classifier
+from linnaeus.errors import CheckFailed, SettingsError
+from linnaeus.run import Run
+from linnaeus.targets import Exported, named
+from linnaeus.verbs.compress import Demand
+from linnaeus.verbs.compress.choose import choose, front
+
+
+def row(name, faster, smaller=1.0, verdict="passed"):
+    return {"name": name, "faster": faster, "smaller": smaller, "verdict": verdict, "why": f"{name} {verdict}"}
+
+
+def test_the_front_holds_what_nothing_else_beats_in_both():
+    points = [(10.0, 0.93), (5.0, 0.92), (6.0, 0.91), (4.0, 0.80), (12.0, 0.93)]
+    assert front(points) == {0, 1, 3}
+
+
+def test_of_those_that_meet_the_target_the_best_on_validation_is_asked_first():
+    rows = [row("original", 1.0), row("a", 2.5), row("b", 3.0), row("c", 1.5)]
+    found = choose(rows, [0.93, 0.93, 0.92, 0.99], 0, 2.0, None, 0.02)
+    assert rows[found.chosen]["name"] == "a"
+
+
+def test_one_that_does_not_pass_makes_way_for_the_next():
+    rows = [row("original", 1.0), row("a", 2.5, verdict="not shown"), row("b", 3.0)]
+    found = choose(rows, [0.93, 0.93, 0.92], 0, 2.0, None, 0.02)
+    assert rows[found.chosen]["name"] == "b"
+    assert "after 1 that did not pass" in found.why
+
+
+def test_what_loses_too_much_on_validation_is_not_even_asked():
+    rows = [row("original", 1.0), row("a", 9.0)]
+    found = choose(rows, [0.93, 0.80], 0, None, None, 0.02)
+    assert found.chosen is None
+    assert "lose more than 2 points on validation" in found.why
+
+
+def test_a_target_that_nothing_meets_names_the_fastest():
+    found = choose([row("original", 1.0), row("a", 1.7)], [0.9, 0.9], 0, 3.0, 2.0, 0.02)
+    assert found.chosen is None
+    assert "3 times as fast and 2 times as small" in found.why
+    assert "a, is 1.7 times as fast" in found.why
+
+
+def test_without_a_target_the_fastest_that_passes_is_taken():
+    rows = [row("original", 1.0), row("a", 2.5), row("b", 3.0), row("c", 4.0, verdict="worse")]
+    found = choose(rows, [0.93, 0.95, 0.92, 0.93], 0, None, None, 0.02)
+    assert rows[found.chosen]["name"] == "b"
+
+
+@pytest.fixture(scope="module")
+def run(careful, tmp_path_factory):
+    """A copy of a finished run, which may be compressed."""
+    folder = tmp_path_factory.mktemp("compress") / "run"
+    shutil.copytree(careful.folder, folder)
+    return Run(folder)
+
+
+@pytest.fixture(scope="module")
+def found(run):
+    """The document of a compression by 8 bits, by pruning and by both."""
+    means = story.Means(("int8", "prune"), keep=0.6)
+    return story.squeeze(run.folder, Demand(named("onnx"), max_drop=0.2), means)
+
+
+def test_every_means_is_tried_alone_and_together(run, found):
+    names = [found["original"]["name"], *(one["name"] for one in found["candidates"])]
+    assert names == ["original, float32, ONNX", "original, int8, ONNX", "pruned, float32, ONNX", "pruned, int8, ONNX"]
+    assert run.result("compress")["chosen"] == found["chosen"]
+    assert found["pictures"] == run.split()["split"].count("test")
+
+
+def test_a_pruned_network_computes_less_and_is_a_model_of_its_own(run, found):
+    pruned = next(one for one in found["candidates"] if one["name"] == "pruned, float32, ONNX")
+    assert pruned["multiply_adds"] <= 0.6 * found["original"]["multiply_adds"]
+    classifier = Classifier.load(run.folder / "compressed/pruned/model")
+    assert classifier.pruned
+    assert classifier.classes == Classifier.load(run.folder).classes
+    assert not (run.folder / "slimming").exists() or not list((run.folder / "slimming").iterdir())
+
+
+def test_every_candidate_is_calibrated_again_and_can_be_used_alone(run, found, photos):
+    picture = next(photos.rglob("*.png")).read_bytes()
+    for one in found["candidates"]:
+        file = Exported.load(one["path"])
+        assert file.judge(file.read(picture)[None]).probabilities.sum() == pytest.approx(1, abs=1e-5)
+        assert file.judgement is not None
+        beside = json.loads(Path(one["path"]).with_name("compress.json").read_text())
+        assert beside["verdict"] == one["verdict"]
+
+
+def test_eight_bits_make_the_file_smaller(found):
+    by_name = {one["name"]: one for one in found["candidates"]}
+    assert by_name["original, int8, ONNX"]["smaller"] > 1.5
+    assert by_name["original, int8, ONNX"]["steps"][0].startswith("8-bit integers")
+
+
+def test_the_command_prints_the_front_and_fails_where_nothing_meets_the_target(run, found, command):
+    words = ("compress", run.folder, "--by", "weights", "--on", "onnx", "--target", "latency=500x")
+    code, printed, said = command(*words)
+    assert code == 3
+    assert "no candidate is 500 times as fast" in said
+    assert "original, float32, ONNX" in printed
+
+
+def test_unknown_means_and_targets_are_refused(run, command):
+    with pytest.raises(SettingsError, match="a method should be one of"):
+        story.squeeze(run.folder, Demand(named("onnx")), story.Means(("magic",)))
+    assert command("compress", run.folder, "--target", "beauty=2x")[0] == 2
+    assert command("compress", run.folder, "--target", "latency=0.5x", "--on", "onnx")[0] == 2
+
+
+def test_a_compression_that_chose_nothing_ends_with_code_3():
+    with pytest.raises(CheckFailed) as failure:
+        story.refuse_failure({"chosen": None, "why": "nothing"})
+    assert failure.value.exit_code == 3
