@@ -41,7 +41,7 @@ def compress(
     max_drop
         Most accuracy that may be lost; a paired test on the test pictures decides.
     by
-        Means: int8, float16, bfloat16, weights, prune, distil.
+        Means: int8, float16, bfloat16, weights, prune, distil, sparse.
     keep
         Share of the multiply-adds that pruning and distillation leave.
     student
@@ -62,7 +62,7 @@ def compress(
     demand = Demand(
         targets=named(on),
         max_drop=share_of("--max-drop", max_drop) or 0.01,
-        precisions=tuple(one for one in methods if one not in ("prune", "distil")),
+        precisions=tuple(one for one in methods if one not in story.SLIMMING),
         outputs=tuple(one.strip() for one in outputs.split(",")),
     )
     with talking() as talk:

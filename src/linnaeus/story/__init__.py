@@ -10,11 +10,12 @@ from linnaeus.story.inspected import Inspected, inspect
 from linnaeus.story.planned import Planned, foresee
 from linnaeus.story.reported import report_in_full
 from linnaeus.story.reviewed import look_over
-from linnaeus.story.slimmed import Means
+from linnaeus.story.slimmed import SLIMMING, Means
 from linnaeus.story.stressed import put_under_stress
 from linnaeus.story.telling import resume, tell
 
 __all__ = [
+    "SLIMMING",
     "Examined",
     "Folded",
     "Inspected",

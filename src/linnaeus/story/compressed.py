@@ -25,7 +25,7 @@ MOST_BYTES = 2_000_000_000
 """Of validation and of test pictures in memory."""
 
 
-METHODS = ("int8", "float16", "bfloat16", "weights", "prune", "distil")
+METHODS = ("int8", "float16", "bfloat16", "weights", "prune", "distil", "sparse")
 
 
 def squeeze(

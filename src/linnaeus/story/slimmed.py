@@ -22,14 +22,17 @@ from linnaeus.talk import Talk
 from linnaeus.verbs.compress import Variant
 from linnaeus.verbs.evaluate import calibrate, seen_of
 
+SLIMMING = ("prune", "distil", "sparse")
+"""Means that make another network; all others are precisions of the file."""
+
 
 @dataclass(frozen=True)
 class Means:
     """By what to compress.
 
     Attributes:
-        methods: "int8", "float16", "bfloat16", "weights", "prune", "distil".
-        keep: Share of the multiply-adds that pruning and distillation leave.
+        methods: "int8", "float16", "bfloat16", "weights", "prune", "distil", "sparse".
+        keep: Share of the multiply-adds that pruning and distillation leave; "sparse" keeps that share of the weights.
         student: Network to distil into, by name; None takes the classifier's own, made smaller.
     """
 
@@ -51,6 +54,7 @@ def slimmed(run: Run, classifier: Classifier, means: Means, talk: Talk) -> list[
     ways: Mapping[str, tuple[str, Slimming]] = {
         "prune": ("pruned", Slimming(keep=means.keep, ways=PRUNING)),
         "distil": ("distilled", Slimming(keep=means.keep, ways=DISTILLING, student=means.student)),
+        "sparse": ("sparse", Slimming(ways=(), zeros=1 - means.keep)),
     }
     return [
         Variant(name, (_planned(name, how),), functools.partial(_make, run, classifier, name, how, pictures, talk))
@@ -60,6 +64,8 @@ def slimmed(run: Run, classifier: Classifier, means: Means, talk: Talk) -> list[
 
 
 def _planned(name: str, how: Slimming) -> str:
+    if how.zeros:
+        return f"{how.zeros:.0%} of the weights set to zero, with the original as teacher"
     if how.student:
         return f"{name} into {how.student}"
     return f"{name} to {how.keep:.0%} of the multiply-adds, with the original as teacher"

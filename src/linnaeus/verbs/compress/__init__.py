@@ -124,6 +124,8 @@ def compress(variants: Sequence[Variant], at: At, folder: Path, demand: Demand, 
                 candidates += write_files(variant, classifier, pictures, folder, Path(scratch), demand, talk)
             if variant is variants[0]:
                 original = classifier
+        if not any(one.is_original for one in candidates):
+            raise ModelError("the network itself should be written for a runtime.", got="none that can express it")
         pictures = at(original.preprocessing)
         with talk.stage("speed"):
             speeds = _speeds(original, candidates, pictures, talk)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -97,8 +98,14 @@ def write_files(
             place.mkdir(parents=True, exist_ok=True)
             work = scratch / f"{variant.name}-{target.name}-{precision}"
             work.mkdir()
-            with talk.stage(precision):
-                path, calibration, done = _write(classifier, target, precision, pictures, place, work, demand)
+            try:
+                with talk.stage(precision):
+                    path, calibration, done = _write(classifier, target, precision, pictures, place, work, demand)
+            except ModelError as error:
+                # One form that cannot be had does not cost the others.
+                talk.say(f"  {place}: {error.rule} {error.got}")
+                shutil.rmtree(place)
+                continue
             talk.say(f"  {path}")
             yield Candidate(
                 name=f"{variant.name}, {precision}, {target.title}",
