@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from linnaeus import run as run_module
+from linnaeus import atomic
 from linnaeus.atomic import write_text
 from linnaeus.config import Recipe, load_recipe
 from linnaeus.errors import RunError
@@ -164,7 +164,7 @@ def test_a_write_that_fails_leaves_the_old_text(tmp_path, monkeypatch):
     def broken(descriptor):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(run_module.os, "fsync", broken)
+    monkeypatch.setattr(atomic.os, "fsync", broken)
     with pytest.raises(OSError, match="no space"):
         write_text(tmp_path / "a.json", "new")
     assert (tmp_path / "a.json").read_text() == "old"
