@@ -50,7 +50,9 @@ layers: install
 
 pytest: install
 	@echo "== tests"
-	$(BIN)/pytest -n $(JOBS) --dist loadgroup
+	$(BIN)/pytest -n $(JOBS) --dist loadgroup -m "not runtimes"
+	@echo "== tests of the runtimes, which do not share a process with training"
+	$(BIN)/pytest -n $(JOBS) --dist loadgroup -m runtimes
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

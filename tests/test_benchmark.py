@@ -15,6 +15,8 @@ from linnaeus.targets.proof import Shown
 from linnaeus.verbs.benchmark import Trial, benchmark, benchmark_files, noise, tell
 from linnaeus.verbs.benchmark.words import advise
 
+pytestmark = pytest.mark.runtimes
+
 QUICK = Trial(rounds=3, lap_s=0.0)
 
 

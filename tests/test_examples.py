@@ -20,6 +20,8 @@ from linnaeus.targets.environment import node_environment
 from linnaeus.targets.examples import examples, write_examples
 from linnaeus.targets.graph import Graph
 
+pytestmark = pytest.mark.runtimes
+
 LANGUAGES = {
     "onnx": {"classify.py", "classify.cpp"},
     "openvino": {"classify.py", "classify.cpp"},

@@ -16,6 +16,8 @@ from linnaeus.records import Preprocessing
 from linnaeus.targets import TARGETS, Blueprint, Card
 from linnaeus.targets.repository import model_name, triton_config, write_repository
 
+pytestmark = pytest.mark.runtimes
+
 CARD = Card(
     ("cat", "größe, x"),
     Preprocessing(32),

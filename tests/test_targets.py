@@ -32,6 +32,8 @@ from linnaeus.targets import TARGETS, Blueprint, Card, require
 from linnaeus.targets.card import KEY
 from linnaeus.targets.graph import Graph
 
+pytestmark = pytest.mark.runtimes
+
 FLOWERS = Path(__file__).parents[2] / "shared" / "data" / "flowers"
 CLASSES = ("blau, kühl", "green", "red", "straw", "ültra")
 TOLERANCE = 1e-4

@@ -21,6 +21,8 @@ from linnaeus.targets.savedmodel import SavedModel
 from linnaeus.targets.target import Blueprint, Precision
 from linnaeus.targets.tfjs import TfJs
 
+pytestmark = pytest.mark.runtimes
+
 for _module in ("onnx", "ai_edge_litert", "linnaeus.targets.tensorflow_ops.library"):
     pytest.importorskip(_module, exc_type=ImportError)
 

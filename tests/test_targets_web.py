@@ -26,7 +26,7 @@ from linnaeus.verbs.predict import predict
 from made_page import CLASSES, PHOTOGRAPHS, SIZE, make_classifier, picture, write_kinds
 
 # One worker runs all of them: the page is written once.
-pytestmark = pytest.mark.xdist_group("web")
+pytestmark = [pytest.mark.runtimes, pytest.mark.xdist_group("web")]
 NO_RUNTIME = Runtime("none", {"plain": ('var ModuleFactory = () => { throw new Error("no runtime"); };', b"")})
 
 

@@ -3,6 +3,8 @@ import pytest
 
 from linnaeus.errors import ModelError
 
+pytestmark = pytest.mark.runtimes
+
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 convert = pytest.importorskip("linnaeus.targets.tensorflow_ops.convert", exc_type=ImportError)
