@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -38,3 +40,22 @@ def test_threads_that_begin_together_all_get_their_answers(tmp_path):
     for thread in threads:
         thread.join(60)
     assert len(answers) == 4
+
+
+STOPPED = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np
+from linnaeus.learn.interrupt import interruptible
+from linnaeus.targets.openvino import OpenVinoRunner
+OpenVinoRunner(Path(sys.argv[1])).run(np.zeros((1, 16, 16, 3), np.uint8))
+with interruptible() as stopped:
+    os.kill(os.getpid(), signal.SIGINT)
+    assert stopped.wait(10)
+"""
+
+
+def test_ctrl_c_is_heard_after_a_file_was_run(tmp_path):
+    _, path = written(nn.Sequential(nn.Flatten(), nn.Linear(768, 3)), tmp_path)
+    done = subprocess.run([sys.executable, "-c", STOPPED, path], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

@@ -33,3 +33,19 @@ def test_the_model_carries_its_data_recipe_and_scores(classifier, trained):
     assert about["recipe"]["optim"]["lr"] == trained.plan()["used"]["optim"]["lr"]
     accuracy = trained.scores("test").overall["accuracy"]
     assert about["scores"]["test"]["accuracy"] == [accuracy.value, accuracy.low, accuracy.high, accuracy.n]
+
+
+def test_events_for_tensorboard_are_written_without_loading_tensorflow(trained, tmp_path):
+    import shutil
+    import subprocess
+    import sys
+
+    shutil.copytree(trained.folder, tmp_path / "run")
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom linnaeus.provenance import write_tensorboard\n"
+        "from linnaeus.run import Run\n"
+        f"write_tensorboard(Run(Path({str(tmp_path / 'run')!r})))\nassert 'tensorflow' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "run/tensorboard").glob("events.*"))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
+from types import ModuleType
 from typing import Any
 
 from linnaeus.classifier import Classifier
@@ -80,6 +82,8 @@ def summary(classifier: Classifier, fitted: Fitted, talk: Talk) -> dict[str, Any
 
 def write_tensorboard(run: Run) -> None:
     """Write the journal's epochs as TensorBoard events."""
+    # Else TensorBoard would load the whole of TensorFlow where it is installed, to write a few lines of its own.
+    sys.modules.setdefault("tensorboard.compat.notf", ModuleType("tensorboard.compat.notf"))
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
