@@ -29,7 +29,7 @@ def benchmark(
 ) -> None:
     """Tell which runtime to take on this machine: speed, size, and how far answers are from PyTorch's.
 
-    Example: linnaeus benchmark runs/flowers --on onnx,openvino --precision float32,int8
+    Example: linnaeus benchmark runs/flowers --on onnx,openvino
 
     Parameters
     ----------
