@@ -71,7 +71,7 @@ def test_it_resizes_as_the_decoder_does_within_a_grey_level(size, name, interpol
     # The decoder rounds its weights: a row that is one level off between the two directions can, with bicubic weights
     # below zero, end two levels off.
     assert gap.max() <= (1 if interpolation == "bilinear" else 2)
-    assert (gap > 1).mean() < 1e-3
+    assert (gap > 1).mean() < 2e-3
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
