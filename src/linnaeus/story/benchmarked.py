@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from linnaeus.classifier import Classifier
-from linnaeus.errors import RunError, SettingsError
+from linnaeus.errors import RunError
 from linnaeus.run import Run
-from linnaeus.story.exported import CALIBRATION_PICTURES
 from linnaeus.story.pictures import open_pictures, where_of
-from linnaeus.story.shown import shown_of_run, shown_of_source
+from linnaeus.story.shown import precision_of, shown_of_run, shown_of_source
 from linnaeus.talk import Talk
-from linnaeus.targets import Precision, Target
+from linnaeus.targets import Target
 from linnaeus.targets.graph import card_of
 from linnaeus.targets.proof import Shown
 from linnaeus.verbs.benchmark import Trial, benchmark, noise
@@ -61,7 +57,7 @@ def time_runtimes(
             shown = shown_of_source(dataset, classifier.classes, classifier.preprocessing, pictures)
         else:
             shown = _own_pictures(model, classifier, pictures, talk)
-        chosen = [_precision(name, model, classifier) for name in precisions]
+        chosen = [precision_of(name, model, classifier.classes, classifier.preprocessing) for name in precisions]
     return benchmark(classifier, targets, shown, model=model, precisions=chosen, trial=trial, talk=talk)
 
 
@@ -71,16 +67,3 @@ def _own_pictures(model: Path, classifier: Classifier, count: int, talk: Talk) -
     except RunError as error:
         talk.say(f"answers are compared on noise: {error.rule} got: {error.got}")
         return noise(card_of(classifier, None, "nhwc", False))
-
-
-def _precision(name: str, model: Path, classifier: Classifier) -> Precision:
-    if name != "int8":
-        return Precision(name)
-    try:
-        run = Run.open(model)
-    except RunError:
-        raise SettingsError(
-            "int8 needs training pictures.", got=f"{model}, which is no run", fix="name the run."
-        ) from None
-    seen = shown_of_run(run, classifier.classes, classifier.preprocessing, CALIBRATION_PICTURES, parts=("train",))
-    return replace(Precision(name), pictures=np.asarray(seen.pictures))

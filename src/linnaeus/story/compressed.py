@@ -7,20 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from linnaeus.classifier import Classifier
 from linnaeus.errors import CheckFailed, SettingsError
 from linnaeus.records import Preprocessing
 from linnaeus.run import Run
-from linnaeus.story.shown import shown_of_run
+from linnaeus.story.shown import shown_of_run, training_pictures
 from linnaeus.story.slimmed import Means, slimmed
 from linnaeus.talk import Talk
 from linnaeus.verbs.compress import Demand, Pictures, Variant, compress
 from linnaeus.verbs.report import report
 
-CALIBRATION_PICTURES = 300
-"""Training pictures that show an 8-bit network the range of its layers."""
 MOST_BYTES = 2_000_000_000
 """Of validation and of test pictures in memory."""
 
@@ -76,8 +72,7 @@ def _pictures(run: Run, classes: tuple[str, ...]) -> Callable[[Preprocessing], P
     @functools.lru_cache(maxsize=1)
     def at(how: Preprocessing) -> Pictures:
         most = max(1, MOST_BYTES // (how.size_px**2 * how.channels))
-        train = shown_of_run(run, classes, how, CALIBRATION_PICTURES, parts=("train",)).pictures
-        assert isinstance(train, np.ndarray)
+        train = training_pictures(run, classes, how)
         val, test = (shown_of_run(run, classes, how, most, parts=(part,)) for part in ("val", "test"))
         return Pictures(train, val, test)
 

@@ -8,19 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from linnaeus.classifier import Classifier
-from linnaeus.errors import SettingsError
 from linnaeus.run import Run
 from linnaeus.story.pictures import open_pictures, where_of
-from linnaeus.story.shown import shown_of_run, shown_of_source
+from linnaeus.story.shown import precision_of, shown_of_run, shown_of_source
 from linnaeus.talk import Talk
-from linnaeus.targets import Precision, Target
+from linnaeus.targets import Target
 from linnaeus.targets.environment import said_to
 from linnaeus.targets.repository import write_repository
 from linnaeus.verbs.export import Demand, export, refuse_failures
 from linnaeus.verbs.report import report
-
-CALIBRATION_PICTURES = 300
-"""Training pictures that show an 8-bit network the range of its layers."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +68,7 @@ def ship(
     """
     talk = talk or Talk()
     classifier = Classifier.load(model, trust_code=trust_code)
-    run = Run.open(model) if source is None or wanted.precision == "int8" else None
+    run = Run.open(model) if source is None else None
     how, classes, any_size = classifier.preprocessing, classifier.classes, wanted.demand.any_size
     with talk.stage("pictures"):
         if source is None:
@@ -81,12 +77,7 @@ def ship(
         else:
             opened = open_pictures(where_of(source, data_dir=data_dir), talk)
             shown = shown_of_source(opened, classes, how, wanted.pictures, any_size=any_size)
-        precision = Precision(wanted.precision)
-        if wanted.precision == "int8":
-            if run is None:
-                raise SettingsError("int8 needs training pictures.", got="a model folder", fix="name the run.")
-            seen = shown_of_run(run, classes, how, CALIBRATION_PICTURES, parts=("train",))
-            precision = replace(precision, pictures=seen.pictures)  # type: ignore[arg-type]
+        precision = precision_of(wanted.precision, model, classes, how)
     folder = out or Path(model) / "exports"
     with said_to(talk.say):
         found = export(classifier, wanted.targets, folder, shown, replace(wanted.demand, precision=precision), talk)

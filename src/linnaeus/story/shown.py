@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from linnaeus.data.decode import decode, middle, prepare, read_bytes
-from linnaeus.errors import PictureError, RunError, SourceError
+from linnaeus.errors import PictureError, RunError, SettingsError, SourceError
 from linnaeus.machine import cores_here
 from linnaeus.records import Dataset, Place, Preprocessing
 from linnaeus.run import Run
+from linnaeus.targets import Precision
 from linnaeus.targets.proof import Shown
 
 PARTS = ("test", "val", "train")
+CALIBRATION_PICTURES = 300
+"""Training pictures that show an 8-bit network the range of its layers."""
 
 
 def shown_of_run(
@@ -62,6 +66,28 @@ def shown_of_run(
             fix="name other pictures: --source PICTURES",
         )
     return shown
+
+
+def training_pictures(run: Run, classes: Sequence[str], how: Preprocessing) -> np.ndarray:
+    """Take the training pictures that show an 8-bit network the range of its layers, uint8 [N, S, S, C]."""
+    return np.asarray(shown_of_run(run, classes, how, CALIBRATION_PICTURES, parts=("train",)).pictures)
+
+
+def precision_of(name: str, model: Path, classes: Sequence[str], how: Preprocessing) -> Precision:
+    """Make a precision of its name, with training pictures of the run where it takes some.
+
+    Raises:
+        SettingsError: 8 bits are wanted of a model folder, which has no training pictures.
+    """
+    if name != "int8":
+        return Precision(name)
+    try:
+        run = Run.open(model)
+    except RunError:
+        raise SettingsError(
+            "int8 needs training pictures.", got=f"{model}, which is no run", fix="name the run."
+        ) from None
+    return Precision(name, training_pictures(run, classes, how))
 
 
 def shown_of_source(
