@@ -33,6 +33,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 import bench
+import plots
 
 SIDE = 64
 CIFAR_SHARE = 0.6
@@ -255,42 +256,27 @@ def encoded(picture: np.ndarray, quality: int = 90) -> bytes:
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
-    """Draw processor time and memory against the number of files, beside what n and n log n would be."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    matplotlib.rcParams["svg.hashsalt"] = "linnaeus"
+    """Draw processor time and memory against the number of files, beside what n log n would be."""
     rows = sorted(rows, key=lambda row: row["n"])
-    n = np.array([row["n"] for row in rows], float)
+    kinds = {"first": "first audit", "again": "second, unchanged", "more": f"with {NEW} new pictures"}
 
-    def column(which: str, name: str) -> np.ndarray:
-        return np.array([np.mean([one[name] for one in np.atleast_1d(row[which])]) for row in rows])
+    def line(which: str, what: str, name: str) -> plots.Line:
+        points = [(row["n"], float(np.mean([one[what] for one in np.atleast_1d(row[which])]))) for row in rows]
+        return plots.Line(name, points)
 
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9.6, 4), layout="constrained")
-    first = column("first", "cpu_s")
-    growth = n * np.log(n)
-    # Starting the program costs the same for every n, so that the line goes through the middle size, not the first.
-    middle = len(n) // 2
-    left.loglog(n, growth * first[middle] / growth[middle], "--", color="0.6", label=f"n log n, by {n[middle]:,.0f}")
-    for which, label, colour in (
-        ("first", "first audit", "#1f5aa6"),
-        ("again", "second, unchanged", "#c1440e"),
-        ("more", f"with {NEW} new pictures", "#3d8b37"),
-    ):
-        left.loglog(n, column(which, "cpu_s"), "o-", color=colour, label=label, markersize=4)
-        right.loglog(n, column(which, "peak_gb"), "o-", color=colour, label=label, markersize=4)
-        right.loglog(n, column(which, "own_gb"), "o:", color=colour, markersize=3)
-    left.set(xlabel="files", ylabel="CPU seconds (all threads)", title="Processor time")
-    right.loglog([], [], "k:", label="without mapped files")
-    right.set(xlabel="files", ylabel="GB", title="Peak of resident memory", ylim=(0.3, 10))
-    right.set_yticks([0.5, 1, 2, 5, 10], ["0.5", "1", "2", "5", "10"])
-    right.minorticks_off()
-    for axes in (left, right):
-        axes.grid(True, which="major", color="0.9")
-        axes.legend(frameon=False, fontsize=9)
-    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    time_s = [line(which, "cpu_s", name) for which, name in kinds.items()]
+    peak = [line(which, "peak_gb", name) for which, name in kinds.items()]
+    own = line("first", "own_gb", "first audit, without mapped files")
+    # Starting the program costs the same for every n, so that the guide goes through the middle size, not the first.
+    n, seconds = time_s[0].points[len(rows) // 2]
+    guide = [(row["n"], seconds * row["n"] * np.log(row["n"]) / (n * np.log(n))) for row in rows]
+    panels = [
+        plots.Panel(
+            "Processor time", "files", "CPU seconds (all threads)", [*time_s, plots.Line("n log n", guide, True)]
+        ),
+        plots.Panel("Peak of resident memory", "files", "GB", [*peak, own]),
+    ]
+    plots.lines(path, panels)
 
 
 def parse() -> argparse.Namespace:
