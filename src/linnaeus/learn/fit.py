@@ -14,25 +14,24 @@ from torch import nn
 
 from linnaeus.config import Recipe
 from linnaeus.data.batches import BytesBatch, Feed
-from linnaeus.errors import Interrupted, RunError, SettingsError
-from linnaeus.learn.adversarial import adversarial
-from linnaeus.learn.balance import Balance, Settled, certain, loss_of, sampling_of
+from linnaeus.errors import Interrupted, RunError
+from linnaeus.learn.aim import objective_of, sampling_for
+from linnaeus.learn.balance import Settled, certain
 from linnaeus.learn.budget import Budget
 from linnaeus.learn.checkpoint import TrainState
-from linnaeus.learn.distill import distilled, lesson_of
+from linnaeus.learn.distill import lesson_of
 from linnaeus.learn.engine import Engine
-from linnaeus.learn.frozen import FrozenFeed
-from linnaeus.learn.infer import infer, infer_tensors
+from linnaeus.learn.frozen import FrozenFeed, halves_of
+from linnaeus.learn.infer import infer_tensors
 from linnaeus.learn.interrupt import interruptible
 from linnaeus.learn.loop import Step, check_answers, check_finite, train
 from linnaeus.learn.material import UNLABELLED, Material
-from linnaeus.learn.objectives import Batch, Objective, supervised
+from linnaeus.learn.objectives import Batch
 from linnaeus.learn.optim import Average, Schedule, make_optimizer, make_schedule
 from linnaeus.learn.pace import seconds_per_picture, seconds_per_step
 from linnaeus.learn.pieces import piece_count
-from linnaeus.metrics import apply_temperature, fit_temperature
+from linnaeus.learn.validation import Level, Validation
 from linnaeus.nn import stages
-from linnaeus.nn.cut import cut
 from linnaeus.nn.depthwise import hold_depthwise, release_depthwise
 from linnaeus.nn.head import headless
 from linnaeus.nn.input import FromBytes
@@ -42,8 +41,6 @@ from linnaeus.run import Run
 from linnaeus.talk import Clock, Talk
 
 READ_LOSSES_EVERY = 20
-FROZEN_BYTES = 4e9
-"""Most memory for the outputs of frozen stages."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +121,7 @@ class Fit:
         average = Average(self.network, recipe.optim.ema) if recipe.optim.ema else None
         self.state = TrainState(self.network, optimizer, average)
         self.upper: nn.Module = self.network
-        self.val_outputs: list[torch.Tensor] = []
+        self.validation = Validation(material, engine)
         self.decisions: list[Decision] = []
         self.waiting: list[Step] = []
         self.saved_at = time.monotonic()
@@ -188,16 +185,9 @@ class Fit:
 
     def _balance(self, settled: str | None) -> None:
         """Set loss and sampling; what "auto" may come to leaves the length of an epoch as it is."""
-        balance = certain(settled)
-        self.objective = self._objective(balance)
-        sampling = sampling_of(balance)
-        if sampling != "all" and len(self.material.split.rows(UNLABELLED)):
-            raise SettingsError(
-                f"train.balance = {balance} chooses pictures by their label.",
-                got="pictures without one, too",
-                fix="take train.balance=weights, or leave train.unlabelled out.",
-            )
-        self.feed = replace(self.feed, sampling=sampling)
+        balance, material = certain(settled), self.material
+        self.objective = objective_of(self.recipe, material, balance, self.from_bytes, self.teacher, self.engine)
+        self.feed = replace(self.feed, sampling=sampling_for(balance, material))
         if self.frozen is not None:
             self.frozen = replace(self.frozen, feed=self.feed)
 
@@ -240,27 +230,21 @@ class Fit:
         """Cut the network above its frozen stages, where their outputs can be computed once and kept."""
         # What is computed once has no gradient down to the picture, which an attack needs.
         views = 0 if self.recipe.train.adversarial else self.recipe.train.views
-        if not views or not stages.frozen_names(self.network) or self.recipe.model.unfreeze_every:
+        if not views or self.recipe.model.unfreeze_every:
             return None
         self._thaw(0)
         example = self.from_bytes(torch.from_numpy(self._sample(2)).to(self.engine.device))
-        halves = cut(self.network, example)
-        if halves is None:
-            return None
-        with torch.no_grad():
-            bytes_each = halves[0](example[:1]).numel() * (2 if self.engine.precision == "bf16" else 4)
-        return halves if bytes_each * views * len(self.feed.rows) <= FROZEN_BYTES else None
+        return halves_of(self.network, example, views * len(self.feed.rows), self.engine)
 
     def _use(self, halves: tuple[nn.Module, nn.Module] | None, views: int) -> None:
         """Compute what the frozen half gives for some views, and train the other half on that."""
         if halves is None or not views:
             return
         lower, self.upper = halves
-        how, material = self.material.preprocessing, self.material
+        how = self.material.preprocessing
         with self.talk.stage("frozen stages"):
             self.frozen = FrozenFeed.make(lower, self.feed, views, how, self.engine, self.talk, self.teacher)
-            outputs = infer(lower, material.blocks(self._val_rows()), how, self.engine)
-            self.val_outputs = [part.to(self.frozen.outputs.dtype) for part in outputs]
+            self.validation.keep_outputs(lower, self.frozen.outputs.dtype)
 
     def _features(self) -> torch.Tensor | None:
         """Compute what the linear head reads from what the frozen half gave for the whole pictures."""
@@ -277,25 +261,6 @@ class Fit:
         device = self.engine.device
         pictures = self.from_bytes(torch.from_numpy(made.pictures).to(device, non_blocking=True))
         return Batch(pictures, torch.from_numpy(made.labels).to(device, non_blocking=True), made.seed)
-
-    def _objective(self, balance: Balance) -> Objective:
-        settings, changes = self.recipe.train, self.recipe.augment
-        loss = loss_of(settings, self.material.counts(), balance).to(self.engine.device)
-        objective = supervised(loss, mixup=changes.mixup, cutmix=changes.cutmix)
-        if self.teacher is not None:
-            assert settings.teacher_weight is not None
-            assert settings.teacher_temperature is not None
-            objective = distilled(
-                self.teacher,
-                loss,
-                settings.teacher_temperature,
-                settings.teacher_weight,
-                mixup=changes.mixup,
-                cutmix=changes.cutmix,
-            )
-        if not settings.adversarial:
-            return objective
-        return adversarial(objective, self.from_bytes, radius=settings.adversarial, steps=settings.adversarial_steps)
 
     def _length(self) -> int:
         """Count the steps to be done; a budget may allow fewer than were asked for, and fewer views."""
@@ -324,9 +289,7 @@ class Fit:
             self.upper, self._batches(0, 5), self.objective, self.recipe.optim, self.engine, self._pieces()
         )
         per_epoch = self.feed.steps_per_epoch
-        validation_s = len(self.material.split.rows("val")) * self._seconds_per_picture(
-            self.network, self.engine.precision
-        )
+        validation_s = len(self.validation.rows) * self._seconds_per_picture(self.network, self.engine.precision)
         at_least = 0 if self.recipe.train.start == "head" else 1
         planned = self.budget.steps(wanted, step_s + validation_s / per_epoch, at_least)
         if planned < wanted:
@@ -379,10 +342,10 @@ class Fit:
         }
         if progress.seen:
             event |= {"train_loss": progress.loss_sum / progress.seen, "train_accuracy": progress.right / progress.seen}
-        loss, accuracy, calibrated = self._validate()
-        if loss is not None:
-            event |= {"val_loss": loss, "val_accuracy": accuracy, "val_loss_calibrated": calibrated}
-            loss = calibrated
+        level = self._validate()
+        if level is not None:
+            event |= {f"val_{name}": value for name, value in vars(level).items()}
+        loss = level.loss_calibrated if level is not None else None
         gained = loss is not None and loss < progress.best_loss
         if loss is None or gained or self.recipe.train.keep == "last":
             self.state.best = {name: value.detach().clone() for name, value in self._weights().items()}
@@ -394,31 +357,17 @@ class Fit:
         self._thaw(done // self.feed.steps_per_epoch)
         self._save()
 
-    def _validate(self) -> tuple[float, float, float] | tuple[None, None, None]:
-        """Measure loss, accuracy, and the loss after calibration: label smoothing makes the plain one a poor judge."""
-        rows = self._val_rows()
-        if not len(rows):
-            return None, None, None
-        answers = torch.cat([part.double() for part in self._val_logits(rows)])
-        check_answers(answers, self.state.progress.step, self.network, self.state.optimizer)
-        logits = answers.numpy()
-        labels = self.material.labels[rows]
-        temperature = fit_temperature(logits, labels)
-        plain, calibrated = (_log_loss(apply_temperature(logits, one), labels) for one in (1.0, temperature))
-        return plain, float((logits.argmax(1) == labels).mean()), calibrated
-
-    def _val_rows(self) -> np.ndarray:
-        rows = self.material.split.rows("val")
-        return rows[self.material.labels[rows] >= 0]
-
-    def _val_logits(self, rows: np.ndarray) -> Iterator[torch.Tensor]:
-        if self.val_outputs and not self.state.average:
-            return infer_tensors(self.upper.eval(), self.val_outputs, self.engine)
-        network = self.network
+    def _validate(self) -> Level | None:
+        """Measure how good the network is on the validation part; None where there is none."""
+        if not len(self.validation.rows):
+            return None
+        network, upper = self.network, None if self.state.average else self.upper
         if self.state.average:
             network = copy.deepcopy(self.network)
             network.load_state_dict(self.state.average.values)
-        return infer(network, self.material.blocks(rows), self.material.preprocessing, self.engine)
+        answers = torch.cat([part.double() for part in self.validation.logits(network, upper)])
+        check_answers(answers, self.state.progress.step, self.network, self.state.optimizer)
+        return self.validation.level(answers.numpy())
 
     def _weights(self) -> dict[str, torch.Tensor]:
         return self.state.average.values if self.state.average else self.network.state_dict()
@@ -441,7 +390,3 @@ class Fit:
         self.network.eval()
         epochs = progress.step / self.feed.steps_per_epoch
         return Fitted(epochs, progress.best_epoch, stopped, tuple(self.decisions))
-
-
-def _log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    return float(-np.log(probabilities[np.arange(len(labels)), labels] + 1e-12).mean())

@@ -15,10 +15,33 @@ from linnaeus.data.batches import Feed
 from linnaeus.learn.engine import Engine
 from linnaeus.learn.infer import infer
 from linnaeus.learn.objectives import Batch
+from linnaeus.nn import stages
+from linnaeus.nn.cut import cut
 from linnaeus.records import Preprocessing
 from linnaeus.talk import Talk
 
 AT_ONCE = 250
+FROZEN_BYTES = 4e9
+"""Most memory for the outputs of frozen stages."""
+
+
+def halves_of(network: nn.Module, example: Tensor, count: int, engine: Engine) -> tuple[nn.Module, nn.Module] | None:
+    """Cut a network above its frozen stages; None where nothing is frozen, or their outputs would take too much room.
+
+    Args:
+        network: In the mode in which it is trained.
+        example: Two pictures, as the network takes them.
+        count: How many outputs are to be kept.
+        engine: Whose precision they are kept in.
+    """
+    if not stages.frozen_names(network):
+        return None
+    halves = cut(network, example)
+    if halves is None:
+        return None
+    with torch.no_grad():
+        bytes_each = halves[0](example[:1]).numel() * (2 if engine.precision == "bf16" else 4)
+    return halves if bytes_each * count <= FROZEN_BYTES else None
 
 
 @dataclass(frozen=True)
