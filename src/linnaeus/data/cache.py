@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +24,7 @@ from linnaeus.data.seen import Seen
 from linnaeus.data.shards import ENTRY, Shard, ShardWriter, evict, open_shards
 from linnaeus.data.verdict import SIGNATURES
 from linnaeus.errors import PictureError, SettingsError
+from linnaeus.machine import cores_here
 from linnaeus.records import Dataset, Place, Preprocessing
 
 FORMATS = ("RAW", *(name for name, _, _ in SIGNATURES))
@@ -98,13 +98,13 @@ def scan(
         cache_dir: Where stored pixels are kept; made if needed.
         cache_gb: Most that they may take, over all preprocessings.
         progress: Called with (done, all) now and then.
-        workers: Threads; by default one per processor.
+        workers: Threads; by default one per processor core that this process may use.
 
     Raises:
         SettingsError: The cache folder cannot be written.
     """
     run = _Filling(dataset, preprocessing, Path(cache_dir), cache_gb * 1e9)
-    workers = workers or os.cpu_count() or 1
+    workers = workers or cores_here()
     with warnings.catch_warnings(), ThreadPoolExecutor(workers, thread_name_prefix="scan") as pool:
         # Pillow warns of odd EXIF blocks and large sizes. Filters are the process's own, so threads must not set them.
         warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -148,6 +148,7 @@ class _Filling:
         self.count = len(entries)
         self.writer: ShardWriter | None = None
         self.used: set[int] = set()
+        self.used_bytes = 0
         self.row_entry = np.full(len(dataset), -1, np.int64)
         self.row_digest: list[bytes] = [b""] * len(dataset)
         self.problems: dict[int, PictureError] = {}
@@ -219,7 +220,7 @@ class _Filling:
                 )
                 continue
             self.row_entry[row] = number
-            self.used.add(self.shard_of[number])
+            self._use(self.shard_of[number])
             self.seen.note(look.key, look.digest)
         if fresh:
             self.tables.append(np.array(fresh, ENTRY))
@@ -244,18 +245,23 @@ class _Filling:
         self.shard_of.append(number)
         return entry
 
+    def _use(self, number: int) -> None:
+        """Note that a row needs a shard; the one that is being written counts when it is published."""
+        if number not in self.used and number < len(self.shards):
+            self.used.add(number)
+            shard = self.shards[number] if number >= 0 else None
+            self.used_bytes += shard.bytes if shard else 0
+
     def _room_for(self, more: int) -> bool:
         """Say whether what this scan needs still fits; what others left is evicted for it."""
-        held = sum(
-            shard.bytes for number in self.used if 0 <= number < len(self.shards) and (shard := self.shards[number])
-        )
-        return held + (self.writer.bytes if self.writer else 0) + more <= self.limit_bytes
+        return self.used_bytes + (self.writer.bytes if self.writer else 0) + more <= self.limit_bytes
 
     def _publish(self) -> None:
         if self.writer is None:
             return
         writer, self.writer = self.writer, None
         self.shards.append(writer.close())
+        self._use(len(self.shards) - 1)
         evict(self.cache_dir, self.limit_bytes)
 
     def close(self) -> None:

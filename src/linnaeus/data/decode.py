@@ -14,13 +14,13 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import simplejpeg
 
 # Importing the plug-ins registers them: Image.open must not do that later from several threads at once.
 from PIL import AvifImagePlugin, Image, MpoImagePlugin, TiffImagePlugin, WebPImagePlugin  # noqa: F401
 
 from linnaeus.data.colour import flatten, profile_transform
 from linnaeus.data.interpolate import interpolate
+from linnaeus.data.jpeg import decode_jpeg, plain_header
 from linnaeus.data.verdict import PILLOW_FORMATS, verdict
 from linnaeus.errors import PictureError
 from linnaeus.records import Place, Preprocessing
@@ -31,8 +31,6 @@ MAX_PIXELS = 89_478_485
 MAX_BYTES = 2**30
 """No picture within the pixel limit has a larger file; a disk image named .jpg must not fill the memory."""
 WHITE = (255, 255, 255)
-SCALED_DECODING_FROM = 700_000
-"""Pixels above which decoding a JPEG at a reduced scale pays (PARTS: 0.7 megapixels)."""
 ORIENTATION = 0x0112
 LONGEST = 2
 """A stored picture is at most so many times longer than its short side: a panorama loses its ends, not the cache."""
@@ -94,6 +92,10 @@ def glance(data: bytes, layout: str = "") -> Glance:
     if layout:
         C, H, W = shape_of(layout)
         return Glance(W, H, "RAW", "L" if C == 1 else "RGB")
+    plain = plain_header(data)
+    if plain:
+        W, H, mode = plain
+        return Glance(W, H, "JPEG", mode)
     with verdict(data):
         return _glance(_open(data))
 
@@ -239,6 +241,13 @@ def _decode(
 ) -> tuple[np.ndarray, Glance]:
     if layout:
         return _channels(_raw(data, layout), channels), glance(data, layout)
+    plain = plain_header(data)
+    if plain:
+        W, H, mode = plain
+        _refuse_too_large(W, H, max_pixels)
+        pixels = decode_jpeg(data, W, H, mode, at_least_px)
+        if pixels is not None:
+            return _channels(pixels, channels), Glance(W, H, "JPEG", mode)
     with verdict(data):
         image = _open(data)
         seen = _glance(image)
@@ -279,29 +288,14 @@ def _refuse_too_large(width: int, height: int, max_pixels: int) -> None:
 
 
 def _decode_jpeg(data: bytes, image: Image.Image, channels: int, at_least_px: int | None) -> np.ndarray | None:
-    """Decode the plain JPEGs fast; None for everything that needs Pillow, doubtful files included."""
+    """Decode the usual JPEGs fast; None for everything that needs Pillow, doubtful files included."""
     if image.format not in ("JPEG", "MPO") or image.mode not in ("RGB", "L"):
         return None
     profile = image.info.get("icc_profile")
     if profile and profile_transform(profile, image.mode) is not None:
         return None
-    scale = _jpeg_scale(image.width, image.height, at_least_px)
-    colours = "GRAY" if image.mode == "L" else "RGB"
-    H, W = -(-image.height // scale), -(-image.width // scale)
-    try:
-        pixels = simplejpeg.decode_jpeg(
-            data, colours, min_height=H if scale > 1 else 0, min_width=W if scale > 1 else 0, min_factor=scale
-        )
-    except ValueError:
-        return None
-    return _channels(pixels, channels)
-
-
-def _jpeg_scale(width: int, height: int, at_least_px: int | None) -> int:
-    """Choose 1, 2, 4 or 8: only powers of two are fast in libjpeg-turbo."""
-    if at_least_px is None or width * height < SCALED_DECODING_FROM:
-        return 1
-    return next((scale for scale in (8, 4, 2) if min(width, height) // scale >= 2 * at_least_px), 1)
+    pixels = decode_jpeg(data, image.width, image.height, image.mode, at_least_px)
+    return None if pixels is None else _channels(pixels, channels)
 
 
 def _pixels(image: Image.Image, background: tuple[int, int, int], channels: int) -> np.ndarray:

@@ -42,6 +42,8 @@ MAGIC = b"LINNAEU1"
 FULL_BYTES = 2**30
 FULL_AFTER_S = 30.0
 """A kill loses at most so much work."""
+SMALL_BYTES = 2**16
+"""Pictures below this are gathered before they are written; larger ones go to the system without a copy."""
 ABANDONED_AFTER_S = 86_400.0
 
 
@@ -111,7 +113,7 @@ class ShardWriter:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._path = folder / f"{uuid.uuid4().hex}.part"
-            self._file = open(self._path, "wb", buffering=2**20)  # noqa: SIM115
+            self._file = open(self._path, "wb", buffering=SMALL_BYTES)  # noqa: SIM115
         except OSError as error:
             raise _not_writable(folder, error) from None
         self._entries: list[tuple[object, ...]] = []
