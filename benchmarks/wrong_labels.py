@@ -38,7 +38,9 @@ import bench
 from linnaeus.data.cache import scan
 from linnaeus.data.sources import open_source
 from linnaeus.learn.clean import clean
-from linnaeus.learn.crossfit import FoldSums, components, cross_fit, folds_of_keys
+from linnaeus.learn.components import components
+from linnaeus.learn.crossfit import cross_fit, folds_of_keys
+from linnaeus.learn.discriminant import FoldSums
 from linnaeus.learn.embeddings import embed
 from linnaeus.metrics.labels import judge_labels, overall_noise
 from linnaeus.records import Preprocessing

@@ -10,8 +10,10 @@ from conftest import write_photos
 from linnaeus import story
 from linnaeus.config import load_recipe
 from linnaeus.data import traits
+from linnaeus.learn.discriminant import FoldSums, Heads
 from linnaeus.learn.embeddings import Backbone
 from linnaeus.story import inspected
+from linnaeus.talk import Talk
 from linnaeus.verbs.audit import copies
 
 
@@ -33,17 +35,17 @@ def test_a_second_audit_of_an_unchanged_folder_finds_the_same_and_computes_nothi
         (traits, "measure_picture"),
         (copies, "candidates"),
         (inspected, "embed"),
-        (inspected, "enough"),
+        (inspected, "opinions_on"),
     ):
         monkeypatch.setattr(module, name, lambda *_, name=name, **__: pytest.fail(f"{name} again"))
     assert plain(story.inspect(str(folder), load_recipe(None)).document()) == plain(before)
 
 
-def test_of_a_folder_with_new_pictures_only_those_are_measured_and_described(audited, monkeypatch):
-    folder, _ = audited
+def test_of_a_folder_with_new_pictures_only_those_are_measured_described_and_judged(audited, monkeypatch):
+    folder, before = audited
     write_photos(folder, each=1, first=16)
-    counts = {"measured": 0, "described": 0}
-    measure, describe = traits.measure_picture, Backbone.describe
+    counts = {"measured": 0, "described": 0, "judged": 0}
+    measure, describe, judge = traits.measure_picture, Backbone.describe, Heads.judge
 
     def measured(picture):
         counts["measured"] += 1
@@ -54,10 +56,27 @@ def test_of_a_folder_with_new_pictures_only_those_are_measured_and_described(aud
             counts["described"] += len(part)
             yield part
 
+    def judged(self, features, folds):
+        counts["judged"] += len(features)
+        return judge(self, features, folds)
+
     monkeypatch.setattr(traits, "measure_picture", measured)
     monkeypatch.setattr(Backbone, "describe", described)
-    story.inspect(str(folder), load_recipe(None))
-    assert counts == {"measured": 3, "described": 3}
+    monkeypatch.setattr(Heads, "judge", judged)
+    monkeypatch.setattr(FoldSums, "of", lambda *_: pytest.fail("fitted again"))
+    after = story.inspect(str(folder), load_recipe(None)).document()
+    assert counts == {"measured": 3, "described": 3, "judged": 3}
+    assert after["growth"] == {"fitted": 48, "new": 3, "gone": 0, "relabelled": 0}
+    assert after["labels"]["checked"] == before["labels"]["checked"] + 3 == 51
+
+
+def test_of_what_was_judged_by_earlier_heads_a_person_is_told(audited):
+    folder, before = audited
+    assert before["growth"] is None
+    write_photos(folder, each=1, first=16)
+    said = []
+    story.inspect(str(folder), load_recipe(None), talk=Talk(say=said.append))
+    assert any("heads that were fitted to 48 pictures before: 3 new" in line for line in said)
 
 
 def test_a_label_that_was_changed_is_judged_anew(audited):

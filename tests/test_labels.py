@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from linnaeus.errors import SettingsError
-from linnaeus.learn import crossfit
-from linnaeus.learn.crossfit import components, cross_fit, folds_of_keys, judgeable
+from linnaeus.learn import components as turning
+from linnaeus.learn.components import components
+from linnaeus.learn.crossfit import cross_fit, folds_of_keys, judgeable
 from linnaeus.metrics.labels import (
     class_noise,
     far_from_neighbours,
@@ -211,7 +212,7 @@ def test_components_of_some_rows_are_those_of_a_table_of_them():
 def test_components_do_not_depend_on_the_size_of_blocks(monkeypatch):
     x, _ = blobs(K=3, each=50, D=30)
     whole = components(x, 12)
-    monkeypatch.setattr(crossfit, "BLOCK", 7)
+    monkeypatch.setattr(turning, "BLOCK", 7)
     np.testing.assert_allclose(np.abs(components(x, 12)), np.abs(whole), rtol=1e-3, atol=1e-4)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linnaeus.learn import neighbours as module
-from linnaeus.learn.neighbours import Index, similar_hashes, unit_vectors
+from linnaeus.learn.neighbours import Index, main_directions, similar_hashes, unit_vectors
 
 D = 24
 
@@ -72,8 +72,9 @@ def test_main_directions_keep_the_cosines_of_a_large_set():
     draw = np.random.default_rng(0)
     features = (draw.normal(size=(3000, 6)) @ draw.normal(size=(6, 60)) + 3).astype(np.float32)
     rows = np.arange(0, 3000, 2)
-    whole = unit_vectors(features, rows, most=20, exact_up_to=10_000)
-    cut = unit_vectors(features, rows, most=20, exact_up_to=500)
+    assert main_directions(features, rows, most=20, exact_up_to=10_000) is None
+    whole = unit_vectors(features, rows)
+    cut = unit_vectors(features, rows, main_directions(features, rows, most=20, exact_up_to=500))
     assert (whole.shape, cut.shape) == ((1500, 60), (1500, 20))
     np.testing.assert_allclose(cut[:50] @ cut.T, whole[:50] @ whole.T, atol=1e-4)
 

@@ -166,8 +166,8 @@ def _centres(vectors: np.ndarray, count: int, seed: int) -> np.ndarray:
     return centres
 
 
-def unit_vectors(features: np.ndarray, rows: np.ndarray, *, most: int, exact_up_to: int) -> np.ndarray:
-    """Bring features to unit length, float32 [n, d], block by block; of a large set, only their main directions are kept.
+def main_directions(features: np.ndarray, rows: np.ndarray, *, most: int, exact_up_to: int) -> np.ndarray | None:
+    """Find the main directions of a large set of features, float32 [D, d]; None where the set is small enough to keep all.
 
     Cosines stay nearly as they were: the directions are those of the vectors themselves, not of what differs between them.
 
@@ -177,18 +177,27 @@ def unit_vectors(features: np.ndarray, rows: np.ndarray, *, most: int, exact_up_
         most: Directions that are kept of a large set.
         exact_up_to: So many rows keep all.
     """
-    blocks = [rows[begin : begin + QUERIES_AT_ONCE] for begin in range(0, len(rows), QUERIES_AT_ONCE)]
-
-    def unit(some: np.ndarray) -> np.ndarray:
-        block = np.asarray(features[some], np.float32)
-        block = block / np.maximum(np.linalg.norm(block, axis=1, keepdims=True), 1e-9)
-        return block
-
     if len(rows) <= exact_up_to or features.shape[1] <= most:
-        return np.concatenate([np.empty((0, features.shape[1]), np.float32), *map(unit, blocks)])
-    sample = unit(rows[:: max(1, len(rows) // exact_up_to)])
-    turned = np.linalg.eigh((sample.T @ sample).astype(np.float64))[1][:, ::-1][:, :most].astype(np.float32)
-    return np.concatenate([unit(some) @ turned for some in blocks])
+        return None
+    sample = unit_vectors(features, rows[:: max(1, len(rows) // exact_up_to)])
+    turned: np.ndarray = np.linalg.eigh((sample.T @ sample).astype(np.float64))[1][:, ::-1][:, :most]
+    return turned.astype(np.float32)
+
+
+def unit_vectors(features: np.ndarray, rows: np.ndarray, turned: np.ndarray | None = None) -> np.ndarray:
+    """Bring features to unit length, float32 [n, d], block by block.
+
+    Args:
+        features: [N, D].
+        rows: Which of them.
+        turned: Directions that are kept, [D, d]; None for all.
+    """
+    kept = np.empty((len(rows), features.shape[1] if turned is None else turned.shape[1]), np.float32)
+    for begin in range(0, len(rows), QUERIES_AT_ONCE):
+        block = np.asarray(features[rows[begin : begin + QUERIES_AT_ONCE]], np.float32)
+        block = block / np.maximum(np.linalg.norm(block, axis=1, keepdims=True), 1e-9)
+        kept[begin : begin + len(block)] = block if turned is None else block @ turned
+    return kept
 
 
 def _blocks(vectors: np.ndarray, size: int) -> Iterator[np.ndarray]:

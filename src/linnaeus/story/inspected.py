@@ -23,8 +23,9 @@ from linnaeus.story.divided import grouped
 from linnaeus.story.pictures import Looked, look_at_all, open_pictures, where_of
 from linnaeus.story.planned import Planned
 from linnaeus.talk import Talk
-from linnaeus.verbs.audit import audit_labels, enough, find_drift, find_imbalance, find_odd, find_shortcuts
+from linnaeus.verbs.audit import audit_labels, find_drift, find_imbalance, find_odd, find_shortcuts, opinions_on
 from linnaeus.verbs.audit.drift import Drift
+from linnaeus.verbs.audit.grown import Growth
 from linnaeus.verbs.audit.labels import LabelAudit
 from linnaeus.verbs.audit.remembered import remembered_result
 from linnaeus.verbs.plan import preprocessing
@@ -35,17 +36,25 @@ MOST_IDS = 500
 """Pictures named for one finding in the document; `audit.csv` names all."""
 
 
-JUDGED = (1, __version__)
+JUDGED = (2, __version__)
 """Raise the number when the same pictures would be judged otherwise."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What features tell of a whole set: it is kept, so that an unchanged set is not judged again."""
+    """What features tell of a whole set: it is kept, so that an unchanged set is not judged again.
+
+    Attributes:
+        labels: Which are likely wrong, and more.
+        drift: Between parts.
+        enough: The learning curve, of the set that was fitted.
+        growth: How this set differs from the one that was fitted; None where it is that one.
+    """
 
     labels: LabelAudit
     drift: Drift
     enough: dict[str, Any] | None
+    growth: Growth | None
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,7 @@ class Inspected:
         findings: All of them, the gravest first.
         table: For every file that was found: id, label, part, findings, suggested, quality, outlier, cluster, and what
             the picture is like; NaN or "" where it is not known.
-        facts: "balance", "shortcuts", "drift", "labels", "enough": document of each question, or None.
+        facts: "balance", "shortcuts", "drift", "labels", "enough", "growth": document of each question, or None.
         seconds: Wall-clock time by stage.
     """
 
@@ -149,15 +158,16 @@ def inspect_pictures(where: Mapping[str, Any], recipe: Recipe, talk: Talk) -> In
         with talk.stage("features"):
             features = embed(scan, how, cache_dir=cache_dir, cache_gb=used.data.cache_gb, talk=talk)
         with talk.stage("labels"), one_blas_thread():
-            return Judged(
-                audit_labels(kept, features, keys),
-                find_drift(kept, parts.parts, traits, features=features, clusters=keys),
-                enough(features, kept.labels, keys),
-            )
+            opinions, more, growth = opinions_on(cache_dir, (JUDGED, NETWORK, how), kept, scan.hashes, keys, features)
+            labels = audit_labels(kept, features, keys, opinions)
+            drift = find_drift(kept, parts.parts, traits, features=features, clusters=keys)
+        return Judged(labels, drift, more, growth)
 
     about = (JUDGED, NETWORK, how, kept.classes, scan.hashes, keys, parts.parts.tolist(), *map(_told, kept.examples))
     judged = remembered_result(cache_dir, about, Judged, judge)
-    labels, drift = judged.labels, judged.drift
+    labels, drift, growth = judged.labels, judged.drift, judged.growth
+    if growth is not None:
+        talk.say(growth.words())
     findings = [
         *kept.findings,
         *parts.findings,
@@ -175,6 +185,7 @@ def inspect_pictures(where: Mapping[str, Any], recipe: Recipe, talk: Talk) -> In
         "drift": drift.document(),
         "labels": labels.document,
         "enough": judged.enough,
+        "growth": asdict(growth) if growth is not None else None,
     }
     columns = {
         "suggested": [row.suggested for row in labels.rows],

@@ -5,6 +5,7 @@ from linnaeus.verbs.audit.copies import Copies, find_copies
 from linnaeus.verbs.audit.drift import find_drift
 from linnaeus.verbs.audit.enough import enough
 from linnaeus.verbs.audit.files import account, audit
+from linnaeus.verbs.audit.grown import opinions_on
 from linnaeus.verbs.audit.labels import audit_labels
 from linnaeus.verbs.audit.quality import find_odd
 from linnaeus.verbs.audit.shortcuts import find_shortcuts
@@ -20,4 +21,5 @@ __all__ = [
     "find_imbalance",
     "find_odd",
     "find_shortcuts",
+    "opinions_on",
 ]

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from linnaeus.learn.crossfit import components, discriminant, folds_of_keys, judgeable
+from linnaeus.learn.components import components
+from linnaeus.learn.crossfit import folds_of_keys, judgeable
+from linnaeus.learn.discriminant import discriminant
 from linnaeus.metrics.intervals import Bootstrap, resample_sums, units_of
 from linnaeus.records import Estimate
 

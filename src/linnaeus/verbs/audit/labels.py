@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from linnaeus.learn.crossfit import CrossFit, cross_fit, finite_rows, folds_of_keys, judgeable
-from linnaeus.learn.neighbours import Index, unit_vectors
+from linnaeus.learn.crossfit import CrossFit, cross_fit, folds_of_keys, judgeable
 from linnaeus.metrics.labels import (
     Judged,
     Outliers,
@@ -23,14 +22,9 @@ from linnaeus.metrics.labels import (
     overlapping,
 )
 from linnaeus.records import Dataset, Finding
+from linnaeus.verbs.audit.near import Near, nearest_others
 
 SHOWN = 3
-NEIGHBOURS, SPARE = 10, 6
-"""Nearest pictures that are looked at, and how many more are fetched because copies do not count."""
-DIRECTIONS, EXACT_UP_TO = 512, 20_000
-"""Of more pictures, neighbours are looked for by so many main directions of the features."""
-PROBES = 8
-"""Cells that are looked into: how far the neighbours are is asked here, not who they are."""
 NOISY = 0.02
 """A class is called noisy where more than this share of its labels is wrong, at the lower end of the interval."""
 OVERLAPPING = 0.05
@@ -75,7 +69,22 @@ class LabelAudit:
     document: dict[str, Any]
 
 
-def audit_labels(dataset: Dataset, features: np.ndarray, keys: Sequence[str] = ()) -> LabelAudit:
+@dataclass(frozen=True)
+class Opinions:
+    """What models and neighbours say of every picture.
+
+    Attributes:
+        found: Out of fold; None where fewer than two classes have pictures enough.
+        near: How near the nearest others are.
+    """
+
+    found: CrossFit | None
+    near: Near
+
+
+def audit_labels(
+    dataset: Dataset, features: np.ndarray, keys: Sequence[str] = (), opinions: Opinions | None = None
+) -> LabelAudit:
     """Judge every label by models that did not learn from the picture, its copies, or its group.
 
     Args:
@@ -83,40 +92,43 @@ def audit_labels(dataset: Dataset, features: np.ndarray, keys: Sequence[str] = (
         features: Of each example, float [N, D], NaN where it cannot be decoded: `linnaeus.learn.embeddings.embed`.
         keys: The same for all pictures that copies or a group tie together, [N], as `linnaeus.data.ties.unite` gives
             them; by default every picture is on its own.
+        opinions: Of the same examples, where they are known: by default all is fitted.
     """
     assert len(features) == len(dataset), "one row of features per example"
-    keys, labels = keys or [one.id for one in dataset.examples], dataset.labels
-    folds = folds_of_keys(keys)
-    rows = judgeable(features, labels, folds)
-    found = cross_fit(features, labels, folds) if len(np.unique(labels[rows])) > 1 else None
-    audited = _Audited(dataset, found, strangers(features, keys, found))
+    opinions = opinions or opinions_of(dataset, features, keys or [one.id for one in dataset.examples])
+    audited = _Audited(dataset, opinions.found, stranger_than_usual(opinions.near, opinions.found))
     return LabelAudit(tuple(audited.findings()), tuple(audited.rows()), audited.document())
 
 
+def opinions_of(dataset: Dataset, features: np.ndarray, keys: Sequence[str]) -> Opinions:
+    """Fit models and look for neighbours; arguments as of `audit_labels`."""
+    labels, folds = dataset.labels, folds_of_keys(keys)
+    rows = judgeable(features, labels, folds)
+    found = cross_fit(features, labels, folds) if len(np.unique(labels[rows])) > 1 else None
+    return Opinions(found, nearest_others(features, keys))
+
+
 def strangers(features: np.ndarray, keys: Sequence[str], found: CrossFit | None) -> tuple[np.ndarray, Outliers]:
+    """Find pictures of no class among features [N, D]: see `stranger_than_usual`."""
+    return stranger_than_usual(nearest_others(features, keys), found)
+
+
+def stranger_than_usual(near: Near, found: CrossFit | None) -> tuple[np.ndarray, Outliers]:
     """Find pictures of no class: far from their neighbours, and unlike every class; copies are no neighbours.
 
     Args:
-        features: [N, D].
-        keys: As for `audit_labels`.
+        near: How near the nearest others are.
         found: Out-of-fold opinions; pictures that have none are measured by their neighbours alone.
 
     Returns:
-        The rows that have features, and what was found for them.
+        The rows that were looked at, and what was found for them.
     """
-    rows = np.flatnonzero(finite_rows(features))
-    if len(rows) <= NEIGHBOURS:
-        return rows, outliers(np.zeros(len(rows)))
-    vectors = unit_vectors(features, rows, most=DIRECTIONS, exact_up_to=EXACT_UP_TO)
-    count, own = min(NEIGHBOURS + SPARE, len(rows) - 1), np.arange(len(rows))
-    near = Index(vectors).search(vectors, count=count, own=own, probes=PROBES)
-    number = np.unique(np.asarray(keys, dtype=str)[rows], return_inverse=True)[1]
-    others = (near.rows >= 0) & (number[near.rows] != number[:, None])
-    # The nearest others first; where there are too few, the farthest that were found stand for them.
-    order = np.argsort(~others, axis=1, kind="stable")[:, :NEIGHBOURS]
-    measures = [far_from_neighbours(np.take_along_axis(near.similarities, order, axis=1))]
+    rows = near.rows
+    if not len(rows):
+        return rows, outliers(np.zeros(0))
+    measures = [far_from_neighbours(near.similarities[rows])]
     if found is not None:
-        unlike = np.full(len(features), np.median(found.strangeness))
+        unlike = np.full(len(near.similarities), np.median(found.strangeness))
         unlike[found.rows] = found.strangeness
         measures.append(unlike[rows])
     return rows, outliers(*measures)

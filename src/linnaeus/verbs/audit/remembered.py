@@ -66,7 +66,7 @@ def remembered(
     records = np.empty(len(pairs), RECORD)
     records["first"], records["second"] = place[pairs.first], place[pairs.second]
     records["maps"], records["similarity"] = pairs.maps, pairs.similarity
-    _save(path, lambda file: np.savez(file, pictures=own, pairs=records))
+    save(path, lambda file: np.savez(file, pictures=own, pairs=records))
     return pairs
 
 
@@ -91,7 +91,7 @@ def remembered_result(cache_dir: Path, about: Iterable[object], kind: type[T], f
     except (OSError, ValidationError):
         found = find()
     written = how.dump_json(found)
-    _save(path, lambda file: file.write(written))
+    save(path, lambda file: file.write(written))
     return found
 
 
@@ -101,7 +101,7 @@ def _nearest(folder: Path, kind: str, own: np.ndarray) -> tuple[np.ndarray, np.n
     Returns:
         Which of the pictures were in it, bool [n]; the pairs of which both are still there, by their number here.
     """
-    for path in _latest(folder, kind):
+    for path in latest(folder, kind):
         known = _load(path)
         if known is None:
             continue
@@ -118,7 +118,7 @@ def _nearest(folder: Path, kind: str, own: np.ndarray) -> tuple[np.ndarray, np.n
     return None
 
 
-def _latest(folder: Path, kind: str) -> list[Path]:
+def latest(folder: Path, kind: str) -> list[Path]:
     """List the sets that were searched in the same way, the latest used first."""
     found = []
     for path in folder.glob(f"{kind}-*.shard"):
@@ -147,7 +147,7 @@ def _load(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
     return (pictures, pairs) if within else None
 
 
-def _save(path: Path, write: Callable[[BinaryIO], object]) -> None:
+def save(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write under another name and rename. It only saves time: where it cannot be written, all is found again."""
     part = path.with_name(f"{uuid.uuid4().hex}.part")
     try:
