@@ -236,7 +236,7 @@ def keep(cache_dir: Path, about: object, fitted: Fitted) -> None:
     folder, kind = _named(cache_dir, about)
     content = hashlib.sha256("\0".join(sorted(fitted.hashes)).encode()).hexdigest()[:32]
     heads, turned = fitted.heads, fitted.heads.components.turned
-    arrays = {
+    arrays: dict[str, Any] = {
         "hashes": np.frombuffer(bytes.fromhex("".join(fitted.hashes)), np.uint8),
         "labels": _letters(fitted.labels),
         "folds": fitted.folds,
