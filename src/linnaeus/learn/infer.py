@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from linnaeus.learn.engine import Engine
 from linnaeus.nn.fold import folded
+from linnaeus.nn.fuse import fused
 from linnaeus.nn.input import FromBytes
 from linnaeus.records import Preprocessing
 
@@ -43,7 +44,10 @@ def infer(
     if first is None:
         return
     example = from_bytes(torch.from_numpy(np.array(first[:2])).to(engine.device))
-    whole = nn.Sequential(from_bytes, folded(placed, example)).eval()
+    quick = folded(placed, example)
+    if engine.device.type == "cpu":
+        quick = fused(quick, example)
+    whole = nn.Sequential(from_bytes, quick).eval()
     tensors = (torch.from_numpy(np.ascontiguousarray(piece)) for piece in chain([first], pieces))
     yield from infer_tensors(whole, tensors, engine)
 

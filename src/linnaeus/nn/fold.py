@@ -30,12 +30,12 @@ def folded(network: nn.Module, example: Tensor) -> nn.Module:
     """
     if not any(isinstance(layer, nn.BatchNorm2d) for layer in network.modules()):
         return network
-    kept, state = _KEPT.setdefault(_origin(network), {}), _state(network)
+    kept, state = _KEPT.setdefault(_origin(network), {}), state_of(network)
     known = kept.get(type(network))
     if known is not None and known[0] == state:
         return known[1]
     made = _fold(network)
-    if not _agree(network, made, example):
+    if not agree(network, made, example):
         return network
     kept[type(network)] = state, made
     return made
@@ -46,7 +46,7 @@ def _origin(network: nn.Module) -> nn.Module:
     return network.network if isinstance(network, Both) else network
 
 
-def _state(network: nn.Module) -> tuple[tuple[int, int], ...]:
+def state_of(network: nn.Module) -> tuple[tuple[int, int], ...]:
     """Tell one state of the weights from another: where they are, and how often they were changed in place."""
     return tuple((value.data_ptr(), value._version) for value in (*network.parameters(), *network.buffers()))
 
@@ -80,7 +80,8 @@ def _plain(norm: nn.Module) -> nn.BatchNorm2d:
     return plain.eval()
 
 
-def _agree(network: nn.Module, made: nn.Module, example: Tensor) -> bool:
+def agree(network: nn.Module, made: nn.Module, example: Tensor) -> bool:
+    """Prove on an example that a copy answers as its original does."""
     with torch.inference_mode():
         try:
             before, after = network(example), made(example)
