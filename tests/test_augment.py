@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linnaeus.config import AugmentSettings
-from linnaeus.data.augment import draw, on_batch, on_bytes
+from linnaeus.data.augment import draw, on_bytes
+from linnaeus.data.gathered import Moves, Store, on_batch
 
 NOTHING = AugmentSettings(flip="none", shift=0, color=0, fill="reflect")
 
@@ -34,7 +35,9 @@ def changes(wanted, pictures, size_px=24, seed=0, epoch=0):
 
 def both(wanted, pictures, size_px=24, seed=0):
     drawn = changes(wanted, pictures, size_px, seed)
-    return on_bytes(list(pictures), drawn), on_batch(torch.from_numpy(pictures), drawn).numpy()
+    sizes = np.array([picture.shape[:2] for picture in pictures])
+    store = Store.of(pictures, sizes, pictures[0].shape[2], torch.device("cpu"))
+    return on_bytes(list(pictures), drawn), on_batch(store, torch.arange(len(pictures)), Moves.of([drawn])).numpy()
 
 
 GEOMETRY = [

@@ -2,21 +2,17 @@
 
 `draw` decides; every geometric change (flip, turn, shift, zoom, crop) is composed into one affine map per picture and
 all colour changes into one matrix. `on_bytes` carries it out per picture on uint8 with OpenCV, which is fastest on a CPU;
-`on_batch` does a whole batch at once with PyTorch, which is fastest on a GPU. Both interpolate once.
+`gathered.on_batch` does a whole batch at once with PyTorch, which is fastest on a GPU. Both interpolate once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from linnaeus.config import AugmentSettings
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 LUMA = np.array([0.299, 0.587, 0.114])
 
@@ -105,10 +101,9 @@ def on_bytes(pictures: Sequence[np.ndarray], changes: Changes) -> np.ndarray:
     border = {"edge": cv2.BORDER_REPLICATE, "reflect": cv2.BORDER_REFLECT, "black": cv2.BORDER_CONSTANT}[changes.fill]
     S = changes.size_px
     out = np.empty((len(pictures), S, S, pictures[0].shape[2]), dtype=np.uint8)
+    plain = moves_whole_pixels(changes.maps)
     # OpenCV counts from a pixel's centre, we from its corner: shift both ends by half a pixel.
-    maps = changes.maps.copy()
-    maps[:, :, 2] += maps[:, :, :2].sum(axis=2) / 2 - 0.5
-    plain = _whole_pixel_moves(maps)
+    maps = _between_centres(changes.maps)
     for row, picture in enumerate(pictures):
         flags = (cv2.INTER_NEAREST if plain[row] else cv2.INTER_LINEAR) | cv2.WARP_INVERSE_MAP
         warped = cv2.warpAffine(picture, maps[row], (S, S), flags=flags, borderMode=border)
@@ -119,41 +114,6 @@ def on_bytes(pictures: Sequence[np.ndarray], changes: Changes) -> np.ndarray:
         for picture, (top, left, bottom, right) in zip(out, changes.boxes, strict=True):
             picture[top:bottom, left:right] = picture.mean(axis=(0, 1)).astype(np.uint8)
     return out
-
-
-def on_batch(pictures: Tensor, changes: Changes) -> Tensor:
-    """Carry out changes on a whole batch, on the batch's device.
-
-    Args:
-        pictures: uint8 [N, h, w, C].
-        changes: For these N pictures.
-
-    Returns:
-        uint8 [N, size_px, size_px, C].
-    """
-    import torch
-    from torch.nn import functional
-
-    height, width, C = pictures.shape[1:]
-    S, device = changes.size_px, pictures.device
-    size = torch.tensor([width, height], dtype=torch.float32, device=device)
-    maps = torch.from_numpy(changes.maps).to(device, torch.float32)
-    grid = torch.arange(S, dtype=torch.float32, device=device) + 0.5
-    spots = torch.stack([grid.expand(S, S), grid[:, None].expand(S, S), torch.ones(S, S, device=device)], dim=-1)
-    places = torch.einsum("nij,yxj->nyxi", maps, spots) * 2 / size - 1
-    padding = {"edge": "border", "reflect": "reflection", "black": "zeros"}[changes.fill]
-    planes = pictures.permute(0, 3, 1, 2).float()
-    warped = functional.grid_sample(planes, places, mode="bilinear", padding_mode=padding, align_corners=False).round()
-    if changes.colors is not None and C == 3:
-        colors = torch.from_numpy(changes.colors).to(device)
-        warped = torch.einsum("nij,njyx->niyx", colors[:, :, :3], warped) + colors[:, :, 3, None, None]
-    out = warped.round().clamp(0, 255)
-    if changes.boxes is not None:
-        top, left, bottom, right = torch.from_numpy(changes.boxes).to(device).T[:, :, None, None]
-        y, x = torch.arange(S, device=device)[:, None], torch.arange(S, device=device)[None]
-        inside = (y >= top) & (y < bottom) & (x >= left) & (x < right)
-        out = torch.where(inside[:, None], out.mean(dim=(2, 3), keepdim=True).floor(), out)
-    return out.to(torch.uint8).permute(0, 2, 3, 1)
 
 
 def _flips(settings: AugmentSettings, random: np.random.Generator, rows: np.ndarray, epoch: int) -> np.ndarray:
@@ -212,8 +172,15 @@ def _erase_boxes(probability: float, size_px: int, random: np.random.Generator, 
     return np.where(random.random(N)[:, None] < probability, boxes, 0)
 
 
-def _whole_pixel_moves(maps: np.ndarray) -> np.ndarray:
+def moves_whole_pixels(maps: np.ndarray) -> np.ndarray:
     """Tell which maps only mirror and move by whole pixels: for them the nearest pixel is the exact answer."""
-    linear, offset = maps[:, :, :2], maps[:, :, 2]
+    linear, offset = maps[:, :, :2], _between_centres(maps)[:, :, 2]
     straight = np.isclose(np.abs(linear), np.eye(2), atol=1e-9).all(axis=(1, 2))
     return straight & np.isclose(offset, np.round(offset), atol=1e-6).all(axis=1)
+
+
+def _between_centres(maps: np.ndarray) -> np.ndarray:
+    """Let maps lead from pixel centres to pixel centres, both counted from 0."""
+    maps = maps.copy()
+    maps[:, :, 2] += maps[:, :, :2].sum(axis=2) / 2 - 0.5
+    return maps

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 
 from linnaeus.config import AugmentSettings
-from linnaeus.data.augment import draw, on_bytes
+from linnaeus.data.augment import Changes, draw, on_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -129,9 +129,20 @@ class Feed:
         """Make the pictures of some rows as a given epoch shows them; a pure function of seed, first row and epoch."""
         return self._make(rows, epoch, int(rows[0]))
 
+    def changes(self, rows: np.ndarray, sizes: np.ndarray, epoch: int, place: int) -> Changes:
+        """Draw what happens to the pictures of a batch; a pure function of seed, epoch and place.
+
+        Args:
+            rows: Row numbers of the pictures, [N].
+            sizes: Height and width of each as it is stored, [N, 2].
+            epoch: Number of the epoch.
+            place: Number of the batch in its epoch.
+        """
+        random = np.random.default_rng((self.seed, epoch, place, 1))
+        return draw(self.settings, sizes, self.size_px, random, rows, epoch)
+
     def _make(self, rows: np.ndarray, epoch: int, place: int) -> BytesBatch:
         stored: Sequence[np.ndarray] = [self.pictures[int(row)] for row in rows]
-        seed = (self.seed, epoch, place)
         sizes = np.array([picture.shape[:2] for picture in stored])
-        changes = draw(self.settings, sizes, self.size_px, np.random.default_rng((*seed, 1)), rows, epoch)
-        return BytesBatch(on_bytes(stored, changes), self.labels[rows], seed)
+        changes = self.changes(rows, sizes, epoch, place)
+        return BytesBatch(on_bytes(stored, changes), self.labels[rows], (self.seed, epoch, place))
