@@ -221,6 +221,9 @@ class TrainSettings(Settings):
     """Pictures per step."""
     precision: Literal["fp32", "bf16"] | None = None
     """bf16 where the processor has it, unless asked otherwise."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """On a GPU: compile the network first, which takes a minute and makes each step shorter. auto: where a run is long
+    enough to gain from it."""
     label_smoothing: float | None = Field(default=None, ge=0, lt=1)
     """Probability mass that is spread over all classes."""
     balance: Literal["none", "weights", "oversample", "undersample", "smote", "auto"] | None = None

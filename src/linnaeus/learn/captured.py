@@ -5,112 +5,187 @@ CUDA graph starts them all at once. Elsewhere the same code runs with a twin tha
 that tests on a CPU go the same way.
 
 Source:
-    M. Carilli et al. (2021), https://pytorch.org/blog/accelerating-pytorch-with-cuda-graphs: whole-network capture.
-    Deviation: the steps that warm up are steps of the training, so nothing has to be put back afterwards.
+    M. Ng, M. Carilli et al. (2021), https://pytorch.org/blog/accelerating-pytorch-with-cuda-graphs: whole-network
+    capture. Deviation: the steps that warm up are steps of the training, so nothing has to be put back afterwards.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import repeat
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
+from linnaeus.learn.compiled import Compiling
+from linnaeus.learn.loop import Take
 from linnaeus.learn.objectives import Batch, Outcome
 
 WARM_UP = 3
 """Steps of each batch size that run as usual before one is recorded: libraries choose their kernels in them, and the
 optimizer makes its moments."""
 
-Take = Callable[[Batch], Outcome]
-"""One whole step: gradient, clipping, update."""
-
 
 class Recorder(Protocol):
     """Records work without doing it, to be replayed any number of times on the same memory."""
 
-    def aside(self) -> AbstractContextManager[object]:
-        """Run what stands in the block where recording will take place."""
+    def aside(self, work: Callable[[], Outcome]) -> Outcome:
+        """Do work where recording will take place."""
         ...
 
     def record(self, work: Callable[[], Outcome]) -> tuple[Callable[[], None], Outcome]:
         """Record work; give what replays it, and the outcome whose tensors each replay fills."""
         ...
 
+    def timed(self, work: Callable[[], Outcome]) -> tuple[Outcome, float]:
+        """Do work, and tell how many seconds the device took."""
+        ...
+
 
 class Captured:
-    """Take steps, the first of each batch size as usual and all others by replaying a recording.
+    """Take steps: the first of each batch size as usual, then compiled where that pays, then by replaying a recording.
 
     Args:
-        take: One step. It must do the same work for every batch of one shape, without asking the device for a value.
+        take: One step. It must do the same work for every batch of one shape.
         network: Its parameters and buffers are what a step changes.
         recorder: Of the device.
+        compiling: Decides whether the network is compiled; None where it is not.
+        records: The step asks the device for no value, and draws nothing on the host: it can be recorded.
+
+    Attributes:
+        step_s: Seconds of a step by the way it is taken, "as usual", "compiled", "replayed", as far as they are known.
+        trouble: Why recording or compiling did not work, where it was tried.
     """
 
-    def __init__(self, take: Take, network: nn.Module, recorder: Recorder) -> None:
+    def __init__(
+        self,
+        take: Take,
+        network: nn.Module,
+        recorder: Recorder,
+        compiling: Compiling | None = None,
+        *,
+        records: bool = True,
+    ) -> None:
         self._take, self._network, self._recorder = take, network, recorder
-        self._taken: Counter[tuple[Any, ...]] = Counter()
-        self._recordings: dict[tuple[Any, ...], _Recording] = {}
+        self._compiling, self._records = compiling, records
+        self._used: Callable[..., Any] = network
+        self._courses: dict[tuple[Any, ...], Iterator[Callable[[Batch], Outcome]]] = {}
+        self._changed = [*network.parameters(), *network.buffers()]
+        self.step_s: dict[str, float] = {}
         self.trouble = ""
 
     def __call__(self, batch: Batch) -> Outcome:
         """Take one step."""
         key = _shape(batch)
-        if key not in self._recordings:
-            if self.trouble or self._taken[key] < WARM_UP:
-                self._taken[key] += 1
-                with self._recorder.aside():
-                    return self._take(batch)
-            try:
-                self._recordings[key] = _Recording.of(self._take, batch, self._recorder)
-            except RuntimeError as error:
-                # A network of the user's own may ask the device for a value: it is trained as it is, only slower.
-                self.trouble = str(error).strip().splitlines()[0]
-                return self(batch)
-        outcome = self._recordings[key].replay(batch)
-        # A recording changes weights behind PyTorch's back; whoever keeps something made from them must hear of it.
-        torch.autograd.graph.increment_version([*self._network.parameters(), *self._network.buffers()])
+        if key not in self._courses:
+            self._courses[key] = self._course()
+        return next(self._courses[key])(batch)
+
+    def _course(self) -> Iterator[Callable[[Batch], Outcome]]:
+        """Say how each step of one batch size is taken, from the first to the last."""
+        yield from repeat(self._as_usual, WARM_UP - 1)
+        yield self._timed("as usual" if self._used is self._network else "compiled")
+        if (
+            self._compiling is not None
+            and self._used is self._network
+            and self._compiling.pays(self.step_s["as usual"])
+        ):
+            yield self._compile
+            if self._used is not self._network:
+                yield from repeat(self._as_usual, WARM_UP - 1)
+                yield self._timed("compiled")
+                self._compiling.remember(self.step_s)
+        if self._records and not self.trouble:
+            recording = _Recording(self._recorder)
+            yield self._recorded(recording)
+            if recording.is_made:
+                yield self._timed("replayed", recording)
+                if self.step_s["replayed"] <= self.step_s.get("compiled", self.step_s["as usual"]):
+                    yield from repeat(self._replayed(recording))
+        yield from repeat(self._as_usual)
+
+    def _as_usual(self, batch: Batch) -> Outcome:
+        return self._recorder.aside(lambda: self._take(self._used, batch))  # type: ignore[arg-type]
+
+    def _timed(self, way: str, recording: _Recording | None = None) -> Callable[[Batch], Outcome]:
+        take = self._as_usual if recording is None else self._replayed(recording)
+
+        def step(batch: Batch) -> Outcome:
+            outcome, self.step_s[way] = self._recorder.timed(lambda: take(batch))
+            return outcome
+
+        return step
+
+    def _compile(self, batch: Batch) -> Outcome:
+        """Take the first compiled step, which compiles."""
+        assert self._compiling is not None
+        self._used = self._compiling.compiled(self._network)
+        try:
+            outcome, seconds = self._recorder.timed(lambda: self._as_usual(batch))
+        except RuntimeError as error:
+            self._note(error)
+            self._used = self._network
+            return self._as_usual(batch)
+        self._compiling.took(seconds)
         return outcome
 
+    def _recorded(self, recording: _Recording) -> Callable[[Batch], Outcome]:
+        def step(batch: Batch) -> Outcome:
+            try:
+                recording.make(lambda given: self._take(self._used, given), batch)  # type: ignore[arg-type]
+            except RuntimeError as error:
+                # A network of the user's own may ask the device for a value: it is trained as it is, only slower.
+                self._note(error)
+                return self._as_usual(batch)
+            return self._replayed(recording)(batch)
 
-@dataclass(frozen=True)
+        return step
+
+    def _replayed(self, recording: _Recording) -> Callable[[Batch], Outcome]:
+        def step(batch: Batch) -> Outcome:
+            outcome = recording.replay(batch)
+            # A replay changes weights behind PyTorch's back; whoever keeps something made from them must hear of it.
+            torch.autograd.graph.increment_version(self._changed)
+            return outcome
+
+        return step
+
+    def _note(self, error: RuntimeError) -> None:
+        self.trouble = (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 class _Recording:
-    """One recorded step.
+    """One recorded step, and the memory in which it looks for its batch."""
 
-    Attributes:
-        given: The batch in whose memory every replay looks for its input.
-        replays: Does the step once more.
-        found: The outcome in whose memory every replay leaves what it found.
-    """
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._made: tuple[Batch, Callable[[], None], Outcome] | None = None
 
-    given: Batch
-    replays: Callable[[], None]
-    found: Outcome
+    @property
+    def is_made(self) -> bool:
+        return self._made is not None
 
-    @classmethod
-    def of(cls, take: Take, batch: Batch, recorder: Recorder) -> _Recording:
-        given = replace(
-            batch,
-            pictures=batch.pictures.clone(),
-            labels=batch.labels.clone(),
-            taught=None if batch.taught is None else batch.taught.clone(),
-        )
-        replays, found = recorder.record(lambda: take(given))
-        return cls(given, replays, found)
+    def make(self, take: Callable[[Batch], Outcome], batch: Batch) -> None:
+        """Record a step for batches of this shape; nothing is computed yet."""
+        taught = None if batch.taught is None else batch.taught.clone()
+        given = replace(batch, pictures=batch.pictures.clone(), labels=batch.labels.clone(), taught=taught)
+        self._made = given, *self._recorder.record(lambda: take(given))
 
     def replay(self, batch: Batch) -> Outcome:
-        self.given.pictures.copy_(batch.pictures)
-        self.given.labels.copy_(batch.labels)
-        if self.given.taught is not None and batch.taught is not None:
-            self.given.taught.copy_(batch.taught)
-        self.replays()
+        """Do the recorded step with a batch."""
+        assert self._made is not None
+        given, replays, found = self._made
+        given.pictures.copy_(batch.pictures)
+        given.labels.copy_(batch.labels)
+        if given.taught is not None and batch.taught is not None:
+            given.taught.copy_(batch.taught)
+        replays()
         # The next replay writes over these, and they may be read many steps later.
-        return replace(self.found, loss=self.found.loss.clone(), right=self.found.right.clone())
+        return replace(found, loss=found.loss.clone(), right=found.right.clone(), n=len(batch.labels))
 
 
 def _shape(batch: Batch) -> tuple[Any, ...]:
@@ -118,61 +193,62 @@ def _shape(batch: Batch) -> tuple[Any, ...]:
     return tuple(batch.pictures.shape), batch.pictures.dtype, tuple(batch.labels.shape), taught
 
 
-class Graph:
+class Graphs:
     """Record with CUDA graphs."""
 
     def __init__(self) -> None:
-        self._stream = torch.cuda.Stream()
+        self._stream, self._pool = torch.cuda.Stream(), torch.cuda.graph_pool_handle()
 
-    def aside(self) -> AbstractContextManager[object]:
-        """Run on the stream that recordings are made on, after what the present stream was told, and before what comes."""
-        return _Aside(self._stream)
+    def aside(self, work: Callable[[], Outcome]) -> Outcome:
+        """Do work on the stream that recordings are made on, after what was asked for before, and before what comes."""
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
+            outcome = work()
+        torch.cuda.current_stream().wait_stream(self._stream)
+        return outcome
 
     def record(self, work: Callable[[], Outcome]) -> tuple[Callable[[], None], Outcome]:
-        """Record work; its memory is the recording's own as long as that lives."""
+        """Record work. Recordings share memory: only one is replayed at a time, and what it found is copied at once."""
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self._stream):
+        # Other threads may be bringing pictures to the device meanwhile.
+        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
             found = work()
         return graph.replay, found
 
-
-class _Aside:
-    def __init__(self, stream: torch.cuda.Stream) -> None:
-        self._stream = stream
-        self._within: Any = None
-
-    def __enter__(self) -> None:
-        self._stream.wait_stream(torch.cuda.current_stream())
-        self._within = torch.cuda.stream(self._stream)
-        self._within.__enter__()
-
-    def __exit__(self, *error: object) -> None:
-        self._within.__exit__(*error)
-        torch.cuda.current_stream().wait_stream(self._stream)
+    def timed(self, work: Callable[[], Outcome]) -> tuple[Outcome, float]:
+        """Wait for the device before and after."""
+        torch.cuda.synchronize()
+        started = time.perf_counter()
+        outcome = work()
+        torch.cuda.synchronize()
+        return outcome, time.perf_counter() - started
 
 
 class Twin:
-    """Stand in for `Graph` without a GPU: a replay does the work again and leaves the outcome in the same memory."""
+    """Stand in for `Graphs` without a GPU: a replay does the work again and leaves the outcome in the same memory."""
 
-    def aside(self) -> AbstractContextManager[object]:
-        """Change nothing."""
-        from contextlib import nullcontext
-
-        return nullcontext()
+    def aside(self, work: Callable[[], Outcome]) -> Outcome:
+        """Do work here: there is one place only."""
+        return work()
 
     def record(self, work: Callable[[], Outcome]) -> tuple[Callable[[], None], Outcome]:
         """Do nothing yet, as a recording does nothing yet."""
-        kept = Outcome(torch.zeros(()), torch.zeros((), dtype=torch.int64), 0, torch.zeros(()))
+        found = Outcome(torch.zeros(()), torch.zeros((), dtype=torch.int64), 0, torch.zeros(()))
 
         def replay() -> None:
             outcome = work()
-            kept.loss.copy_(outcome.loss)
-            kept.right.copy_(outcome.right)
+            found.loss.copy_(outcome.loss)
+            found.right.copy_(outcome.right)
 
-        return replay, kept
+        return replay, found
+
+    def timed(self, work: Callable[[], Outcome]) -> tuple[Outcome, float]:
+        """Do work, timed by the clock."""
+        started = time.perf_counter()
+        return work(), time.perf_counter() - started
 
 
-def recordable(optimizer: Optimizer, device: torch.device) -> None:
+def make_recordable(optimizer: Optimizer, device: torch.device) -> None:
     """Let the learning rates be tensors on the device, so that a recorded step sees them change."""
     for group in optimizer.param_groups:
         group["lr"] = torch.tensor(float(group["lr"]), dtype=torch.float32, device=device)

@@ -77,6 +77,19 @@ class Engine:
         """Compute in the engine's precision inside the block."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
+    def send(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Bring a tensor from main memory to the device, without waiting until it is there."""
+        return (tensor.pin_memory() if self.device.type == "cuda" else tensor).to(self.device, non_blocking=True)
+
+    def free_bytes(self) -> int:
+        """Count the free bytes of the device's own memory; 0 where it has none of its own."""
+        return torch.cuda.mem_get_info()[0] if self.device.type == "cuda" else 0
+
+    def wait(self) -> None:
+        """Wait until the device has done everything that it was told."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
     def gradient(self, network: nn.Module, objective: Objective, batch: Batch) -> Outcome:
         """Compute the loss of a batch, and its gradient into the parameters' `grad`."""
         if self._sharing is not None:

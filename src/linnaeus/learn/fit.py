@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from linnaeus.config import Recipe
-from linnaeus.data.batches import BytesBatch, Feed
+from linnaeus.data.batches import Feed
 from linnaeus.errors import Interrupted, RunError
 from linnaeus.learn.aim import objective_of, sampling_for
 from linnaeus.learn.balance import Settled, certain
@@ -24,12 +24,15 @@ from linnaeus.learn.engine import Engine
 from linnaeus.learn.frozen import FrozenFeed, halves_of
 from linnaeus.learn.infer import infer_tensors
 from linnaeus.learn.interrupt import interruptible
+from linnaeus.learn.late import Late, Read
 from linnaeus.learn.loop import Step, check_answers, check_finite, train
 from linnaeus.learn.material import UNLABELLED, Material
 from linnaeus.learn.objectives import Batch
 from linnaeus.learn.optim import Average, Schedule, make_optimizer, make_schedule
 from linnaeus.learn.pace import seconds_per_picture, seconds_per_step
 from linnaeus.learn.pieces import piece_count
+from linnaeus.learn.quick import Quick
+from linnaeus.learn.resident import Resident, Streamed, supply_of
 from linnaeus.learn.validation import Level, Validation
 from linnaeus.nn import stages
 from linnaeus.nn.depthwise import hold_depthwise, release_depthwise
@@ -39,8 +42,6 @@ from linnaeus.nn.sparse import hold_zeros
 from linnaeus.records import Decision
 from linnaeus.run import Run
 from linnaeus.talk import Clock, Talk
-
-READ_LOSSES_EVERY = 20
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,9 @@ class Fit:
         self.upper: nn.Module = self.network
         self.validation = Validation(material, engine)
         self.decisions: list[Decision] = []
-        self.waiting: list[Step] = []
+        self.late = Late()
+        self.supply: Resident | Streamed | None = None
+        self.quick: Quick | None = None
         self.saved_at = time.monotonic()
 
     def run_through(self) -> Fitted:
@@ -198,7 +201,7 @@ class Fit:
             progress.ended = "patience"
         elif self.budget.is_spent:
             progress.ended = "budget"
-            if self.waiting or progress.seen:
+            if self.late or progress.seen:
                 self._end_epoch(done, schedule)
         if progress.ended:
             self._save()
@@ -206,6 +209,7 @@ class Fit:
 
     def _steps(self, schedule: Schedule, total: int) -> Iterator[Step]:
         first = self.state.progress.step
+        self.quick = Quick(self.recipe, self.engine, self.state.optimizer, total)
         return train(
             self.upper,
             self._batches(first, total),
@@ -215,12 +219,16 @@ class Fit:
             self.engine,
             first=first,
             clip_norm=self.recipe.optim.clip_norm,
+            quicken=self.quick,
         )
 
     def _batches(self, first: int, stop: int) -> Iterator[Batch]:
         if self.frozen is not None:
             return self.frozen.batches(first, stop, self.engine.device)
-        return map(self._to_batch, self.feed.batches(first, stop))
+        if self.supply is None:
+            self.supply, decided = supply_of(self.feed.rows, self.material.pixels, self.from_bytes, self.engine)
+            self.decisions += decided
+        return self.supply.batches(self.feed, first, stop)
 
     def _pieces(self) -> int:
         size_px, batch_size = self.material.preprocessing.size_px, self.feed.batch_size
@@ -256,11 +264,6 @@ class Fit:
 
     def _sample(self, count: int) -> np.ndarray:
         return self.material.pixels.block(self.feed.rows[:count], self.feed.size_px)
-
-    def _to_batch(self, made: BytesBatch) -> Batch:
-        device = self.engine.device
-        pictures = self.from_bytes(torch.from_numpy(made.pictures).to(device, non_blocking=True))
-        return Batch(pictures, torch.from_numpy(made.labels).to(device, non_blocking=True), made.seed)
 
     def _length(self) -> int:
         """Count the steps to be done; a budget may allow fewer than were asked for, and fewer views."""
@@ -303,23 +306,21 @@ class Fit:
         return seconds_per_picture(network, self._sample(64), self.material.preprocessing, engine)
 
     def _note(self, step: Step) -> None:
-        self.waiting.append(step)
         hold_zeros(self.network)
         if self.state.average:
             self.state.average.update(self.network)
-        if len(self.waiting) >= READ_LOSSES_EVERY:
-            self._read_losses()
+        if read := self.late.note(step):
+            self._count(read)
 
-    def _read_losses(self) -> None:
-        """Read the losses of the last steps; late, so that a GPU is not kept waiting."""
+    def _count(self, read: list[Read]) -> None:
+        """Take in what steps found, as far as it is known."""
         progress = self.state.progress
-        for step in self.waiting:
-            check_finite(step, self.network, self.state.optimizer)
-            progress.loss_sum += step.loss.item() * step.n
-            progress.right += int(step.right)
-            progress.seen += step.n
-            progress.step = step.number + 1
-        self.waiting.clear()
+        for one in read:
+            check_finite(one.loss, one.step.number, self.network, self.state.optimizer)
+            progress.loss_sum += one.loss * one.step.n
+            progress.right += one.right
+            progress.seen += one.step.n
+            progress.step = one.step.number + 1
         epoch = progress.step / self.feed.steps_per_epoch
         total = (
             progress.steps_planned
@@ -331,7 +332,7 @@ class Fit:
 
     def _end_epoch(self, done: int, schedule: Schedule) -> None:
         """Measure on the validation part, remember the best weights, write the journal, save."""
-        self._read_losses()
+        self._count(self.late.everything())
         progress, epoch = self.state.progress, done / self.feed.steps_per_epoch
         event: dict[str, Any] = {
             "event": "epoch",
@@ -379,7 +380,7 @@ class Fit:
         stages.train_mode(self.network, keep_statistics=bool(self.recipe.model.keep_statistics))
 
     def _save(self) -> None:
-        self._read_losses()
+        self._count(self.late.everything())
         self.state.save(self.run.checkpoint_path)
         self.saved_at = time.monotonic()
 
@@ -389,4 +390,5 @@ class Fit:
         release_depthwise(self.network)
         self.network.eval()
         epochs = progress.step / self.feed.steps_per_epoch
-        return Fitted(epochs, progress.best_epoch, stopped, tuple(self.decisions))
+        decisions = [*self.decisions, *(self.quick.decisions() if self.quick is not None else ())]
+        return Fitted(epochs, progress.best_epoch, stopped, tuple(decisions))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +13,13 @@ from torch.optim import Optimizer
 
 from linnaeus.errors import NonFiniteError
 from linnaeus.learn.engine import Engine
-from linnaeus.learn.objectives import Batch, Objective
+from linnaeus.learn.objectives import Batch, Objective, Outcome
 from linnaeus.learn.optim import Schedule, set_rate
+
+Take = Callable[[nn.Module, Batch], Outcome]
+"""One whole step of a network: gradient, clipping, update."""
+Quicken = Callable[[Take, nn.Module], Callable[[Batch], Outcome]]
+"""Makes of a step one that does the same sooner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,7 @@ def train(
     *,
     first: int = 0,
     clip_norm: float | None = None,
+    quicken: Quicken = partial,
 ) -> Iterator[Step]:
     """Train, one step per batch.
 
@@ -56,27 +64,34 @@ def train(
         engine: The machine.
         first: Number of the first step; above 0 when a run is resumed.
         clip_norm: Largest norm of the gradient.
+        quicken: Compiles or records the step; by default it is taken as it stands here.
     """
-    for number, batch in enumerate(batches, first):
-        engine.reseed(number)
-        factor = schedule(number)
-        set_rate(optimizer, factor)
-        outcome = engine.gradient(network, objective, batch)
+
+    def take(used: nn.Module, batch: Batch) -> Outcome:
+        outcome = engine.gradient(used, objective, batch)
         if clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        return outcome
+
+    step = quicken(take, network)
+    for number, batch in enumerate(batches, first):
+        engine.reseed(number)
+        factor = schedule(number)
+        set_rate(optimizer, factor)
+        outcome = step(batch)
         yield Step(number, outcome.loss, outcome.right, outcome.n, factor)
 
 
-def check_finite(step: Step, network: nn.Module, optimizer: Optimizer) -> None:
-    """Stop at NaN or infinity, and name the likeliest cause.
+def check_finite(loss: float, number: int, network: nn.Module, optimizer: Optimizer) -> None:
+    """Stop where the loss of a step is NaN or infinite, and name the likeliest cause.
 
     Raises:
-        NonFiniteError: The loss, or a weight, is not finite.
+        NonFiniteError: It is.
     """
-    if not torch.isfinite(step.loss):
-        raise _not_finite(f"it became {step.loss.item()} in step {step.number}", network, optimizer)
+    if not math.isfinite(loss):
+        raise _not_finite(f"it became {loss} in step {number}", network, optimizer)
 
 
 def check_answers(logits: Tensor, number: int, network: nn.Module, optimizer: Optimizer) -> None:
@@ -91,7 +106,7 @@ def check_answers(logits: Tensor, number: int, network: nn.Module, optimizer: Op
 
 def _not_finite(what: str, network: nn.Module, optimizer: Optimizer) -> NonFiniteError:
     broken = [name for name, value in network.state_dict().items() if not torch.isfinite(value.float()).all()]
-    rate = max(group["lr"] for group in optimizer.param_groups)
+    rate = max(float(group["lr"]) for group in optimizer.param_groups)
     return NonFiniteError(
         f"the loss should stay finite; {what}.",
         got=f"first weights that are not finite: {broken[0]}"

@@ -70,7 +70,7 @@ class Loss:
     def mean(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Compute the mean over pictures, weighted by class."""
         if self.gamma:
-            return self._focal(logits, labels).sum() / self.weight(labels).to(logits.device)
+            return self._focal(logits, labels).sum() / self.weight(labels)
         return self._cross_entropy(logits, labels, "mean")
 
     def total(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -81,7 +81,11 @@ class Loss:
 
     def weight(self, labels: Tensor) -> Tensor:
         """Add up the weights of pictures."""
-        return torch.tensor(float(len(labels))) if self.class_weights is None else self.class_weights[labels].sum()
+        return (
+            labels.new_full((), len(labels), dtype=torch.float32)
+            if self.class_weights is None
+            else self.class_weights[labels].sum()
+        )
 
     def to(self, device: torch.device) -> Loss:
         """Move what it knows of the classes to a device."""
@@ -144,7 +148,7 @@ def mix(batch: Batch, mixup: float, cutmix: float) -> tuple[Tensor, Tensor, floa
         Zhang et al. (2018), arXiv:1710.09412; Yun et al. (2019), arXiv:1905.04899.
     """
     draw = np.random.default_rng(batch.seed)
-    partner = torch.from_numpy(draw.permutation(len(batch.labels))).to(batch.labels.device)
+    partner = torch.from_numpy(draw.permutation(len(batch.labels))).to(batch.labels.device, non_blocking=True)
     if cutmix and (not mixup or draw.random() < 0.5):
         height, width = batch.pictures.shape[-2:]
         side = np.sqrt(1 - draw.beta(cutmix, cutmix))

@@ -64,7 +64,8 @@ class Muon(Optimizer):
         if group["filters"]:
             parameter.mul_(len(parameter) ** 0.5 / parameter.norm().clamp_min(1e-7))
             update = orthogonalise(update.reshape(len(update), -1), dtype=self.dtype).view_as(update)
-        parameter.add_(update, alpha=-group["lr"])
+        # The rate may be a tensor on the device: as `alpha` it would be asked for, and the host would wait.
+        parameter.sub_(update * group["lr"])
 
 
 def orthogonalise(matrix: Tensor, steps: int = 3, eps: float = 1e-7, dtype: torch.dtype | None = None) -> Tensor:
@@ -162,7 +163,11 @@ def _one_cycle(progress: float, top: float = 0.25, start: float = 1 / 25, end: f
 def set_rate(optimizer: Optimizer, factor: float) -> None:
     """Set every group's learning rate to its own peak times the factor."""
     for group in optimizer.param_groups:
-        group["lr"] = group["peak_lr"] * factor
+        rate = group["peak_lr"] * factor
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 class Average:

@@ -1,13 +1,13 @@
-"""Training pictures that stay on the device as bytes: batches are gathered, changed and normalised there.
+"""Where training pictures come from: kept on the device as bytes where they fit, streamed to it else.
 
-What happens to each picture is drawn on the host as for any other batch, a whole epoch at once and ahead of time, and
-copied once: no step waits for the host, and the host waits for no step.
+What happens to each resident picture is drawn on the host as for any other batch, a whole epoch at once and ahead of
+time, and copied once: no step waits for the host, and the host waits for no step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from linnaeus.data.gathered import UPLOAD_BYTES, Moves, Store, on_batch
 from linnaeus.data.pixels import Pixels
 from linnaeus.learn.engine import Engine
 from linnaeus.learn.objectives import Batch
+from linnaeus.records import Decision
 
 SHARE_OF_FREE = 0.5
 """Most of the device's free memory that pictures may take: the rest is for the network's layers."""
@@ -42,71 +43,105 @@ class _Epoch:
 
 
 class Resident:
-    """The pictures of a feed, on the device, and the feed's batches made of them there.
+    """Training pictures that stay on the device; batches are gathered, changed and normalised there.
 
     Args:
-        feed: Says which pictures, in which order, changed how.
+        rows: Row numbers of the pictures.
         pixels: The stored pictures by row number.
         normalise: From bytes [N, S, S, C] to the network's input [N, C, S, S].
         engine: The device.
     """
 
-    def __init__(self, feed: Feed, pixels: Pixels, normalise: Callable[[Tensor], Tensor], engine: Engine) -> None:
-        self.feed, self._normalise, self._engine = feed, normalise, engine
-        self._sizes = pixels.sizes[feed.rows].astype(np.int64)
-        self._place = np.full(int(feed.rows.max()) + 1, -1, np.int64)
-        self._place[feed.rows] = np.arange(len(feed.rows))
-        channels = pixels[int(feed.rows[0])].shape[2]
-        self._store = Store.of(_blocks(pixels, feed.rows), self._sizes, channels, engine.device)
+    def __init__(self, rows: np.ndarray, pixels: Pixels, normalise: Callable[[Tensor], Tensor], engine: Engine) -> None:
+        self._normalise, self._engine = normalise, engine
+        self._sizes = pixels.sizes[rows].astype(np.int64)
+        self._place = np.full(int(rows.max()) + 1, -1, np.int64)
+        self._place[rows] = np.arange(len(rows))
+        channels = pixels[int(rows[0])].shape[2]
+        self._store = Store.of(_blocks(pixels, rows), self._sizes, channels, engine.device)
 
-    def batches(self, first: int, stop: int) -> Iterator[Batch]:
-        """Yield batches number `first` up to and without `stop`; the same as those of `Feed`, but on the device."""
+    def batches(self, feed: Feed, first: int, stop: int) -> Iterator[Batch]:
+        """Yield a feed's batches number `first` up to and without `stop`."""
         if first >= stop:
             return
-        per_epoch = self.feed.steps_per_epoch
+        per_epoch = feed.steps_per_epoch
         epochs = range(first // per_epoch, -(-stop // per_epoch))
-        for epoch, drawn in zip(epochs, self._ahead(epochs), strict=True):
+        for epoch, drawn in zip(epochs, self._ahead(feed, epochs), strict=True):
             start = epoch * per_epoch
             for place in range(max(first - start, 0), min(stop - start, per_epoch)):
-                yield self._batch(drawn, epoch, place)
+                pictures, labels = self._batch(drawn, place)
+                yield Batch(pictures, labels, (feed.seed, epoch, place))
 
-    def _ahead(self, epochs: range) -> Iterator[_Epoch]:
+    def _ahead(self, feed: Feed, epochs: range) -> Iterator[_Epoch]:
         """Draw epoch after epoch, each while the one before it is trained on."""
         with ThreadPoolExecutor(1, thread_name_prefix="draws") as pool:
-            coming: list[Future[_Epoch]] = [pool.submit(self._draw, epoch) for epoch in epochs[:1]]
+            coming = pool.submit(self._draw, feed, epochs[0])
             for epoch in epochs:
-                drawn = coming.pop().result()
+                drawn = coming.result()
                 if epoch + 1 in epochs:
-                    coming.append(pool.submit(self._draw, epoch + 1))
+                    coming = pool.submit(self._draw, feed, epoch + 1)
                 send = self._engine.send
                 yield _Epoch(drawn.ends, send(drawn.chosen), send(drawn.labels), drawn.moves.to(self._engine.device))
 
-    def _draw(self, epoch: int) -> _Epoch:
-        order = self.feed.order(epoch)
+    def _draw(self, feed: Feed, epoch: int) -> _Epoch:
+        order = feed.order(epoch)
         places = [self._place[rows] for rows in order]
         changes = [
-            self.feed.changes(rows, self._sizes[chosen], epoch, place)
+            feed.changes(rows, self._sizes[chosen], epoch, place)
             for place, (rows, chosen) in enumerate(zip(order, places, strict=True))
         ]
         ends = [0, *np.cumsum([len(rows) for rows in order]).tolist()]
-        labels = torch.from_numpy(self.feed.labels[np.concatenate(order)])
+        labels = torch.from_numpy(feed.labels[np.concatenate(order)])
         return _Epoch(ends, torch.from_numpy(np.concatenate(places)), labels, Moves.of(changes))
 
-    def _batch(self, drawn: _Epoch, epoch: int, place: int) -> Batch:
+    def _batch(self, drawn: _Epoch, place: int) -> tuple[Tensor, Tensor]:
         start, stop = drawn.ends[place : place + 2]
         pictures = on_batch(self._store, drawn.chosen[start:stop], drawn.moves.part(start, stop))
-        return Batch(self._normalise(pictures), drawn.labels[start:stop], (self.feed.seed, epoch, place))
+        return self._normalise(pictures), drawn.labels[start:stop]
 
 
-def stays_on_device(feed: Feed, pixels: Pixels, engine: Engine) -> str | None:
-    """Tell why the pictures may stay on the device, or None where they do not fit or need not leave main memory."""
+class Streamed:
+    """Batches made in main memory, each sent to the device while the one before it is trained on.
+
+    Args:
+        normalise: From bytes [N, S, S, C] to the network's input [N, C, S, S].
+        engine: The device.
+    """
+
+    def __init__(self, normalise: Callable[[Tensor], Tensor], engine: Engine) -> None:
+        self._normalise, self._engine = normalise, engine
+
+    def batches(self, feed: Feed, first: int, stop: int) -> Iterator[Batch]:
+        """Yield a feed's batches number `first` up to and without `stop`."""
+        # On a CPU, threads that make batches take the cores from the network; beside a GPU they have nothing else to do.
+        threads = 1 if self._engine.device.type == "cpu" else max(1, self._engine.cores - 1)
+        for made in feed.batches(first, stop, ahead=3 * threads, threads=threads):
+            pictures, labels = (self._engine.send(torch.from_numpy(one)) for one in (made.pictures, made.labels))
+            yield Batch(self._normalise(pictures), labels, made.seed)
+
+
+def supply_of(
+    rows: np.ndarray, pixels: Pixels, normalise: Callable[[Tensor], Tensor], engine: Engine
+) -> tuple[Resident | Streamed, list[Decision]]:
+    """Keep training pictures on a device that has memory of its own and room in it; stream them else.
+
+    Args:
+        rows: Row numbers of the pictures.
+        pixels: The stored pictures by row number.
+        normalise: From bytes [N, S, S, C] to the network's input [N, C, S, S].
+        engine: The device.
+
+    Returns:
+        Where batches come from, and what was decided.
+    """
     free = engine.free_bytes()
-    if not free or not len(feed.rows):
-        return None
-    needed = int(pixels.sizes[feed.rows].astype(np.int64).prod(axis=1).sum()) * pixels[int(feed.rows[0])].shape[2]
+    if not free or not len(rows):
+        return Streamed(normalise, engine), []
+    needed = int(pixels.sizes[rows].astype(np.int64).prod(axis=1).sum()) * pixels[int(rows[0])].shape[2]
+    reason = f"the training pictures take {needed / 1e9:.2g} GB, and {free / 1e9:.3g} GB are free on the device"
     if needed > SHARE_OF_FREE * free:
-        return None
-    return f"they take {needed / 1e9:.2g} of the {free / 1e9:.0f} GB that are free there"
+        return Streamed(normalise, engine), [Decision("pictures are kept", "in main memory", reason)]
+    return Resident(rows, pixels, normalise, engine), [Decision("pictures are kept", "on the device", reason)]
 
 
 def _blocks(pixels: Pixels, rows: np.ndarray) -> Iterator[np.ndarray]:
