@@ -15,7 +15,7 @@ from linnaeus.learn.engine import Engine
 from linnaeus.learn.quick import why_not_recorded
 
 SMALL = {
-    "model.name": "small-32", "model.weights": "none", "train.precision": "fp32", "train.epochs": 13, "data.size_px": 16,
+    "model.name": "small-32", "model.weights": "none", "train.precision": "fp32", "train.epochs": 18, "data.size_px": 16,
     "train.batch_size": 16, "augment.flip": "alternating", "augment.shift": 0.1, "train.compile": "off",
 }  # fmt: skip
 
