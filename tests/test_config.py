@@ -132,3 +132,17 @@ def test_every_setting_is_documented_in_place():
         groups = getattr(field.annotation, "model_fields", {name: field})
         assert all(inner.description for inner in groups.values()), name
     assert "optim.lr" in setting_names()
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.4), (0.0, 0.5), (0.5, 1.0), (-0.1,)])
+def test_shares_of_progressive_freezing_ascend_inside_the_run(shares):
+    with pytest.raises(SettingsError, match="freeze_after"):
+        load_recipe(None, {"model.freeze_after": shares})
+
+
+@pytest.mark.parametrize("other", [{"model.freeze": 1}, {"model.freeze": "backbone"}, {"model.unfreeze_every": 2}])
+def test_stages_are_frozen_in_one_way_only(other):
+    with pytest.raises(SettingsError, match="three ways"):
+        load_recipe(None, {"model.freeze_after": (0.5,)} | other)
+    load_recipe(None, {"model.freeze_after": (), "model.freeze": "none"})
+    load_recipe(None, {"model.freeze_after": ()} | other)

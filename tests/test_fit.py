@@ -14,7 +14,7 @@ from safetensors.torch import load
 from conftest import weight_bytes, write_photos
 from linnaeus import story
 from linnaeus.config import load_recipe
-from linnaeus.errors import Interrupted, SettingsError
+from linnaeus.errors import Interrupted, ModelError, SettingsError
 from linnaeus.learn import budget, fit, start
 from linnaeus.learn.balance import Settled
 from linnaeus.learn.fit import Fit
@@ -114,6 +114,7 @@ WAYS = {
     "muon": SMALL,
     "two pieces": SMALL | {"pieces": 2},
     "thawing": {"own": True, "model.unfreeze_every": 1, "optim.clip_norm": 1.0},
+    "freezing in two pieces": SMALL | {"model.freeze_after": (0.3, 0.6), "pieces": 2},
     "thawing in two pieces": SMALL | {"model.unfreeze_every": 1, "pieces": 2},
     "kept outputs of frozen stages": {"own": True, "model.freeze": 2, "train.views": 2, "train.precision": "bf16"},
     "oversampled": {"own": True, "train.balance": "oversample"},
@@ -333,3 +334,25 @@ def test_adversarial_training_learns_something_else_and_the_same_every_time(trai
     plain = train_quickly(**own)
     first, second = (train_quickly(**own, **{"train.adversarial": 8, "train.adversarial_steps": 1}) for _ in range(2))
     assert weight_bytes(first) == weight_bytes(second) != weight_bytes(plain)
+
+
+def test_stages_stand_still_one_after_the_other_once_their_share_of_the_run_is_over(train_quickly, monkeypatch):
+    seen, note = [], Fit._note
+
+    def noted(fit, step):
+        seen.append(
+            [fit.network.get_parameter(name).detach().clone() for name in ("stem.bias", "blocks.0.conv1.weight")]
+        )
+        note(fit, step)
+
+    monkeypatch.setattr(Fit, "_note", noted)
+    train_quickly(**SMALL, **{"model.freeze_after": (0.3, 0.6), "train.epochs": 4, "optim.schedule": "constant"})
+    steps = len(seen)
+    for which, share in enumerate((0.3, 0.6)):
+        last = [step for step in range(1, steps) if not torch.equal(seen[step][which], seen[step - 1][which])][-1]
+        assert last == round(share * steps) - 1
+
+
+def test_more_stages_than_there_are_cannot_be_frozen(train_quickly):
+    with pytest.raises(ModelError, match="freeze_after"):
+        train_quickly(**SMALL, **{"model.freeze_after": (0.1, 0.2, 0.3, 0.4, 0.5)})

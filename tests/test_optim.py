@@ -86,6 +86,14 @@ def test_muon_gives_filters_and_the_rest_rates_of_their_own(net):
     assert {(group["filters"], group["lr"]) for group in groups} == {(True, 0.3), (False, 0.02)}
 
 
+@pytest.mark.parametrize(("asked", "filters", "rest"), [({}, 0.9, 0.9), ({"momentum": 0.5}, 0.5, 0.5)])
+@pytest.mark.parametrize("own", [None, 0.85])
+def test_muon_gives_filters_and_the_rest_momenta_of_their_own(net, asked, filters, rest, own):
+    settings = OptimSettings(name="muon", lr=0.3, sgd_momentum=own, **asked)
+    groups = make_optimizer(net, settings, no_decay(net), {}).param_groups
+    assert {(group["filters"], group["momentum"]) for group in groups} == {(True, filters), (False, own or rest)}
+
+
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "muon"])
 def test_norms_and_biases_do_not_decay(net, name):
     optimizer = make_optimizer(net, OptimSettings(name=name, lr=0.1, weight_decay=0.5), no_decay(net), {})

@@ -3,7 +3,8 @@ import timm
 import torch
 
 from linnaeus.nn import zoo
-from linnaeus.nn.head import linear_head
+from linnaeus.nn.head import features, linear_head
+from linnaeus.nn.stages import stages
 
 
 @pytest.fixture
@@ -72,3 +73,32 @@ def test_features_before_the_head_are_what_the_head_reads(net):
     x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     features = net.forward_head(net.forward_features(x), pre_logits=True)
     assert torch.equal(net.head(features), net(x))
+
+
+@pytest.fixture
+def mirrored(net):
+    made = zoo.create("small-32", num_classes=5, weights="none", options={"mirrored": True}).eval()
+    made.load_state_dict(net.state_dict())
+    return made
+
+
+def test_a_mirrored_network_answers_with_the_mean_for_the_picture_and_its_mirror_image(net, mirrored):
+    x = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    net.eval()
+    torch.testing.assert_close(mirrored(x), (net(x) + net(x.flip(3))) / 2)
+    torch.testing.assert_close(mirrored(x), mirrored(x.flip(3)))
+
+
+def test_a_mirrored_network_learns_from_pictures_as_they_are(net, mirrored):
+    x = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(mirrored.train()(x), net.train()(x))
+
+
+def test_the_head_of_a_mirrored_network_reads_the_mean_of_both_features(mirrored):
+    x = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(mirrored.head(features(mirrored, x)), mirrored(x))
+
+
+def test_its_stages_are_the_stem_the_blocks_and_the_head(net):
+    lowest = [group[0].rpartition(".")[0] for group in stages(net)]
+    assert lowest == ["stem", "blocks.0.conv1", "blocks.1.conv1", "blocks.2.conv1", "head"]

@@ -5,7 +5,7 @@ from torch import nn
 from linnaeus.errors import ModelError
 from linnaeus.nn import zoo
 from linnaeus.nn.head import features, linear_head, set_head
-from linnaeus.nn.stages import freeze, layer_scales, no_decay, stages, train_mode, unfrozen_stages
+from linnaeus.nn.stages import freeze, freezing_steps, layer_scales, no_decay, stages, train_mode, unfrozen_stages
 
 NETWORKS = ["keras-cifar10", "small-32", "test_resnet", "test_vit", "test_efficientnet", "test_convnext"]
 
@@ -177,3 +177,9 @@ def test_a_head_without_bias_refuses_one():
     network, _ = network_of("small-32")
     with pytest.raises(ModelError, match="no bias"):
         set_head(network, torch.zeros(3, network.num_features), torch.ones(3))
+
+
+def test_shares_of_a_run_become_steps_and_the_first_step_trains_everything():
+    assert freezing_steps((0.25, 0.5, 0.9), 1000) == [250, 500, 900]
+    assert freezing_steps((0.01,), 3) == [1]
+    assert freezing_steps((), 100) == []

@@ -26,7 +26,7 @@ from linnaeus.metrics.abstention import Judgement
 from linnaeus.metrics.calibration import Calibration
 from linnaeus.metrics.unknown import Choice, Energy, Mahalanobis, Neighbours
 from linnaeus.nn import zoo
-from linnaeus.nn.head import features, set_head
+from linnaeus.nn.head import features, linear_head, set_head
 from linnaeus.records import Predictions, Preprocessing
 from linnaeus.targets import TARGETS, Blueprint, Card, require
 from linnaeus.targets.card import KEY
@@ -57,6 +57,7 @@ class Case:
 
 CASES = {
     "keras-cifar10": Case(32, Calibration("isotonic", knots=(RAMP,) * 5), Energy, channels=1),
+    "small-32": Case(32, Calibration("temperature", 0.8), Energy, options={"mirrored": True}),
     "resnet18": Case(64, Calibration(), outputs=("probabilities",), layout="nchw", options={"zero_init_last": False}),
     "tf_efficientnet_lite0": Case(
         64, Calibration("temperature", 1.5), Mahalanobis, ("probabilities", "unknown_score"), weights="default"
@@ -112,7 +113,12 @@ def classifier_of(network):
         x = torch.from_numpy(pictures(network)).float() / 255
         seen = features(made, (x - torch.tensor(about.mean)).div(torch.tensor(about.std)).permute(0, 3, 1, 2))
         weight = torch.randn(5, seen.shape[1]) * 2.5 / (seen - seen.mean(0)).square().sum(1).mean().sqrt()
-        set_head(made, weight, -weight @ seen.mean(0))
+        usual = seen.mean(0)
+        if linear_head(made).bias is None:
+            # No bias can take the usual features' answer away: the weights must not see them.
+            set_head(made, weight - torch.outer(weight @ usual, usual) / usual.square().sum(), torch.zeros(5))
+        else:
+            set_head(made, weight, -weight @ usual)
     return replace(plain, judgement=judgement_of(plain, case.detector), about={"seed": 3, "data": "Blumen, grün"})
 
 

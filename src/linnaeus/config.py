@@ -135,6 +135,9 @@ class ModelSettings(Settings):
     """none: train all. backbone: train the head only. A number: the first n stages stay as they are."""
     unfreeze_every: int | None = Field(default=None, ge=1)
     """Gradual unfreezing: start with the head, add one stage from the top every so many epochs."""
+    freeze_after: tuple[float, ...] | None = None
+    """Progressive freezing: after the first share of the run the lowest stage stands still, after the second the next one, and
+    so on. What stands still needs no gradient; lower stages are ready first (FreezeOut, Brock et al. 2017)."""
     hold_depthwise: bool | None = None
     """Keep depthwise filters as they are: on a CPU their gradient takes longer than everything else together."""
     keep_statistics: bool | None = None
@@ -148,6 +151,19 @@ class ModelSettings(Settings):
         if isinstance(value, int) and value < 0:
             raise ValueError("a number of stages is 0 or more")
         return value
+
+    @field_validator("freeze_after")
+    @classmethod
+    def _ascending_shares(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if value and not (value[0] > 0 and value[-1] < 1 and list(value) == sorted(value)):
+            raise ValueError("shares of the run are above 0, below 1 and ascend: the lowest stage comes first")
+        return value
+
+    @model_validator(mode="after")
+    def _freezes_in_one_way(self) -> ModelSettings:
+        if self.freeze_after and (self.unfreeze_every or self.freeze not in (None, "none", 0)):
+            raise ValueError("freeze, unfreeze_every and freeze_after are three ways: one of them is meant")
+        return self
 
 
 class AugmentSettings(Settings):
@@ -188,12 +204,14 @@ class OptimSettings(Settings):
     """sgd is with Nesterov momentum; muon trains matrices and filters, sgd the rest."""
     lr: float | None = Field(default=None, gt=0)
     """Peak learning rate."""
-    momentum: float = Field(default=0.9, ge=0, lt=1)
+    momentum: float | None = Field(default=None, ge=0, lt=1)
     """Of sgd and muon; beta 1 of adam and adamw."""
     eps: float = Field(default=1e-8, gt=0)
     """Of adam and adamw; Keras takes 1e-7."""
     sgd_lr: float | None = Field(default=None, gt=0)
     """muon: peak learning rate of the biases, norms and the head, which plain sgd trains."""
+    sgd_momentum: float | None = Field(default=None, ge=0, lt=1)
+    """muon: momentum of the biases, norms and the head; without it, that of the rest."""
     weight_decay: float | None = Field(default=None, ge=0)
     """Not on norms and biases."""
     schedule: Literal["constant", "step", "cosine", "one-cycle", "linear"] | None = None

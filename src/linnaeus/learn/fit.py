@@ -108,6 +108,11 @@ class Fit:
         self.frozen: FrozenFeed | None = None
         self._balance(recipe.train.balance)
         self.groups = len(stages.stages(self.network))
+        self.freezing: list[int] = []
+        if recipe.model.freeze_after:
+            stages.freeze(
+                self.network, len(recipe.model.freeze_after)
+            )  # complains at once where there are fewer stages
         if not recipe.model.unfreeze_every:
             stages.freeze(self.network, recipe.model.freeze or "none")
         if recipe.model.hold_depthwise:
@@ -143,13 +148,16 @@ class Fit:
             self._begin(self._features())
             self._end_epoch(0, lambda _: 0.0)
         schedule = make_schedule(self.recipe.optim, total, per_epoch)
-        self._thaw(self.state.progress.step // per_epoch)
+        self.freezing = stages.freezing_steps(self.recipe.model.freeze_after or (), total)
+        self._hold_stages(self.state.progress.step)
         with interruptible() as interrupted, self.engine.sharing(self.upper, self._pieces()):
             for step in self._steps(schedule, 0 if self.state.progress.ended else total):
                 self._note(step)
                 done = step.number + 1
                 if done % per_epoch == 0 or done == total:
                     self._end_epoch(done, schedule)
+                elif done in self.freezing:
+                    self._hold_stages(done)
                 if self._ends_early(done, schedule):
                     break
                 if interrupted.is_set():
@@ -240,7 +248,7 @@ class Fit:
         views = 0 if self.recipe.train.adversarial else self.recipe.train.views
         if not views or self.recipe.model.unfreeze_every:
             return None
-        self._thaw(0)
+        self._hold_stages(0)
         example = self.from_bytes(torch.from_numpy(self._sample(2)).to(self.engine.device))
         return halves_of(self.network, example, views * len(self.feed.rows), self.engine)
 
@@ -287,7 +295,7 @@ class Fit:
 
     def _affordable(self, wanted: int) -> int:
         """Count the steps that fit into the budget, and say so where they are fewer than wanted."""
-        self._thaw(0)
+        self._hold_stages(0)
         step_s = seconds_per_step(
             self.upper, self._batches(0, 5), self.objective, self.recipe.optim, self.engine, self._pieces()
         )
@@ -355,7 +363,7 @@ class Fit:
         progress.epochs_without_gain = 0 if gained else progress.epochs_without_gain + 1
         progress.loss_sum, progress.right, progress.seen = 0.0, 0, 0
         self.run.log(event)
-        self._thaw(done // self.feed.steps_per_epoch)
+        self._hold_stages(done)
         self._save()
 
     def _validate(self) -> Level | None:
@@ -373,10 +381,14 @@ class Fit:
     def _weights(self) -> dict[str, torch.Tensor]:
         return self.state.average.values if self.state.average else self.network.state_dict()
 
-    def _thaw(self, epoch: int) -> None:
+    def _hold_stages(self, done: int) -> None:
+        """Say which stages are trained after so many steps: thawed from the top, or frozen from below."""
         every = self.recipe.model.unfreeze_every
         if every:
-            stages.freeze(self.network, self.groups - stages.unfrozen_stages(epoch, every, self.groups))
+            thawed = stages.unfrozen_stages(done // self.feed.steps_per_epoch, every, self.groups)
+            stages.freeze(self.network, self.groups - thawed)
+        elif self.freezing:
+            stages.freeze(self.network, sum(done >= step for step in self.freezing))
         stages.train_mode(self.network, keep_statistics=bool(self.recipe.model.keep_statistics))
 
     def _save(self) -> None:

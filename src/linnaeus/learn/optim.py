@@ -15,6 +15,8 @@ from linnaeus.config import OptimSettings
 Schedule = Callable[[int], float]
 """Step number -> factor on the peak learning rate."""
 
+USUAL_MOMENTUM = 0.9
+
 
 class Muon(Optimizer):
     """Nesterov momentum; the update of each filter bank is orthogonalised.
@@ -105,7 +107,8 @@ def make_optimizer(
     """
     assert settings.name is not None
     assert settings.lr is not None
-    lr, decay, momentum = settings.lr, settings.weight_decay or 0.0, settings.momentum
+    lr, decay = settings.lr, settings.weight_decay or 0.0
+    momentum = USUAL_MOMENTUM if settings.momentum is None else settings.momentum
     groups: dict[tuple[float, bool, bool], list[Tensor]] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
@@ -116,7 +119,8 @@ def make_optimizer(
         rate = scale * (settings.sgd_lr or lr if settings.name == "muon" and not filters else lr)
         described.append({"params": parameters, "lr": rate, "peak_lr": rate, "weight_decay": decay * decays})
         if settings.name == "muon":
-            described[-1]["filters"] = filters
+            plain = momentum if settings.sgd_momentum is None else settings.sgd_momentum
+            described[-1] |= {"filters": filters, "momentum": momentum if filters else plain}
     match settings.name:
         case "adam":
             return Adam(described, lr, betas=(momentum, 0.999), eps=settings.eps, fused=True)

@@ -298,7 +298,7 @@ def training_recipe(recipe: Recipe, how: Slimming, chosen: Candidate, budget_s: 
         "adversarial": 0,
         "patience": None,
     }
-    values["model"] |= {"freeze": _frozen(recipe, chosen), "unfreeze_every": None}
+    values["model"] |= {"freeze": _frozen(recipe, chosen), "unfreeze_every": None, "freeze_after": None}
     # A teacher has more to say of a picture than a label: more views of it pay.
     values["train"]["views"] = 0 if chosen.changed or not recipe.train.views else max(VIEWS, recipe.train.views)
     if fresh:

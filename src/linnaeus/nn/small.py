@@ -38,7 +38,8 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, C, H, W] to [N, channels, H/2, W/2]."""
-        x = functional.gelu(self.norm1(functional.max_pool2d(self.conv1(x), 2)))
+        # The stride is said although it is the usual one: Core ML's converter wants it.
+        x = functional.gelu(self.norm1(functional.max_pool2d(self.conv1(x), 2, 2)))
         return functional.gelu(self.norm2(self.conv2(x)))
 
 
@@ -64,6 +65,8 @@ class SmallNet(nn.Module):
         in_chans: 3 or 1.
         widths: Channels of the three blocks.
         norm_momentum: Share of the newest batch in the running statistics; high, since trainings are short.
+        mirrored: Answer for the picture and its mirror image, and give the mean of both; once training is over, and as
+            a part of the network, so that every export does the same. It doubles the work of an answer.
     """
 
     def __init__(
@@ -72,8 +75,10 @@ class SmallNet(nn.Module):
         in_chans: int = 3,
         widths: tuple[int, int, int] = (64, 256, 256),
         norm_momentum: float = 0.4,
+        mirrored: bool = False,
     ) -> None:
         super().__init__()
+        self.mirrored = mirrored
         self.num_classes, self.num_features, self.head_hidden_size = num_classes, widths[-1], widths[-1]
         stem = 2 * in_chans * 2 * 2
         self.stem = nn.Conv2d(in_chans, stem, kernel_size=2, bias=True)
@@ -89,12 +94,22 @@ class SmallNet(nn.Module):
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Map responses to logits [N, K], or to their maxima [N, widths[-1]]."""
         # Of the sizes given: not every format to export to has a pooling that finds its own.
-        x = functional.max_pool2d(x, x.shape[-2:]).flatten(1)
+        x = functional.max_pool2d(x, x.shape[-2:], x.shape[-2:]).flatten(1)
         return x if pre_logits else self.head(x)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map pictures [N, C, H, W] to logits [N, K]."""
-        return self.forward_head(self.forward_features(x))
+        if self.training or not self.mirrored:
+            return self.forward_head(self.forward_features(x))
+        # The head is linear: its answer for the mean of two features is the mean of its two answers.
+        return self.head((self._strongest(x) + self._strongest(x.flip(3))) / 2)
+
+    def _strongest(self, x: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(x), pre_logits=True)
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """Tell timm which parameters stand together, from low to high."""
+        return {"stem": r"^stem", "blocks": r"^blocks\.(\d+)"}
 
     def get_classifier(self) -> nn.Module:
         """Return the head."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from timm.models import group_parameters
@@ -47,7 +48,7 @@ def freeze(network: nn.Module, how: Literal["none", "backbone"] | int) -> list[s
     count = {"none": 0, "backbone": len(groups) - 1}[how] if isinstance(how, str) else how
     if not 0 <= count < len(groups):
         raise ModelError(
-            f"model.freeze should leave at least the head of the {len(groups)} stages to be trained.",
+            f"model.freeze and model.freeze_after should leave at least the head of the {len(groups)} stages to be trained.",
             got=str(how),
             fix=f"take 0 to {len(groups) - 1}, or backbone.",
         )
@@ -91,6 +92,16 @@ def unfrozen_stages(epoch: int, every: int, total: int) -> int:
         J. Howard, S. Ruder (2018), ULMFiT, arXiv:1801.06146: start with the last layer, add one at a time.
     """
     return min(total, 1 + epoch // every)
+
+
+def freezing_steps(shares: Sequence[float], steps: int) -> list[int]:
+    """Say after which of so many steps another stage, from the lowest up, is no longer trained; never before the first.
+
+    Source:
+        A. Brock et al. (2017), FreezeOut, arXiv:1706.04983: lower layers are ready first. Deviation: a stage keeps its
+        learning rate until it stands still.
+    """
+    return [max(1, round(share * steps)) for share in shares]
 
 
 def layer_scales(network: nn.Module, decay: float) -> dict[str, float]:

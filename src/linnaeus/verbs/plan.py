@@ -327,6 +327,10 @@ def _frozen(choice: _Choices, machine: Machine) -> None:
     if choice["train.start"] == "head":
         choice.settle("model.keep_statistics", True, "those of small batches are too rough for fine-tuning")
     choice.settle("model.keep_statistics", False, "they are learned with the rest")
+    standing = choice["model.unfreeze_every"] or choice["model.freeze"] not in (None, "none", 0)
+    if choice["model.name"] in SMALL and not standing:
+        choice.settle("model.freeze_after", (0.4,), "the stem is soon learned, as in airbench")
+    choice.settle("model.freeze_after", (), "every stage is learned to the end, or stands still from the beginning")
     choice.settle("model.freeze", "none", "everything is learned")
     choice.settle("train.views", 0, "nothing is frozen that could be computed once")
     choice.settle("model.hold_depthwise", False, "everything is learned")
@@ -340,6 +344,8 @@ def _optimizer(choice: _Choices) -> None:
             "optim.lr", round(0.24 * (batch / 2000) ** 0.5, 4), "airbench's 0.24 for batches of 2,000, by the root"
         )
         choice.settle("optim.sgd_lr", round(0.053 * batch, 4), "airbench's 0.053 per picture")
+        choice.settle("optim.momentum", 0.6, "as in airbench")
+        choice.settle("optim.sgd_momentum", 0.85, "as in airbench")
         choice.settle("optim.schedule", "linear", "as in airbench")
         choice.settle("optim.weight_decay", 4e-5, "as in airbench")
         choice.settle("train.label_smoothing", 0.2, "as in airbench")
@@ -348,6 +354,7 @@ def _optimizer(choice: _Choices) -> None:
     choice.settle("optim.name", "adamw", "robust without tuning")
     usual = {"sgd": 0.01 if fine else 0.05, "muon": 0.05}
     choice.settle("optim.lr", usual.get(choice["optim.name"], 3e-4 if fine else 1e-3), "usual for it")
+    choice.settle("optim.momentum", 0.9, "usual for it")
     choice.settle("optim.schedule", "cosine", "ends calmly")
     choice.settle("optim.weight_decay", {"sgd": 5e-4, "muon": 0.0}.get(choice["optim.name"], 0.05), "usual for it")
     choice.settle("train.label_smoothing", 0.1 if fine else 0.0, "keeps the probabilities modest")
