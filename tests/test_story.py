@@ -343,3 +343,16 @@ def test_the_large_lesson_runs_from_its_recipe(tmp_path, train_quickly):
     run = train_quickly(write_photos(tmp_path / "few", each=4), recipe="keras-folder-150", **{"train.epochs": 1})
     assert run.summary()["parameters"] > 40e6
     assert run.has_scores("test") or run.has_scores("val")
+
+
+def test_near_duplicates_are_not_looked_for_where_that_is_asked_for_and_the_report_says_so(
+    photos, tmp_path, train_quickly
+):
+    folder = shutil.copytree(photos, tmp_path / "doubled")
+    with Image.open(folder / "red" / "000.png") as picture:
+        picture.resize((30, 30)).save(folder / "red" / "again.png")
+    looked = {one.kind for one in train_quickly(folder).findings()}
+    blind = {one.kind for one in train_quickly(folder, **{"split.copies": False}).findings()}
+    assert "near-duplicates" in looked
+    assert "near-duplicates" not in blind
+    assert ("copies not looked for" in looked, "copies not looked for" in blind) == (False, True)

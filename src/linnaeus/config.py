@@ -57,6 +57,9 @@ class SplitSettings(Settings):
     """Share for choosing and calibrating the model."""
     test: float = Field(default=0.15, ge=0, lt=1)
     """Share for the final scores."""
+    copies: bool = True
+    """Look for near-duplicates: they stay on one side, and leaks are told. Without, only equal bytes are kept together; for
+    a split that others have looked through, where seconds count."""
     salt: str = "linnaeus"
     """Another word gives another split."""
     group_by: str | None = None

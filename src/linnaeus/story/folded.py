@@ -177,7 +177,9 @@ def _survey(parent: Run, dataset: Dataset, used: Recipe, talk: Talk) -> _Survey:
     """Deal the folds before anything is trained: what cannot work is told now. The folds deal them in the same way."""
     quiet = Talk(progress=talk.progress)
     listed = grouped(dataset, used.split, talk)
-    looked = look_at_all(listed, parent.source(), preprocessing(used), used.data.cache_gb, quiet, copies=True)
+    looked = look_at_all(
+        listed, parent.source(), preprocessing(used), used.data.cache_gb, quiet, copies=used.split.copies
+    )
     kept, hashes, settings = looked.dataset, looked.scan.hashes, used.split
     say_aside(looked.accounted, talk)
     assert settings.folds

@@ -19,7 +19,7 @@ from linnaeus.errors import CheckFailed, Interrupted, RunError, SourceError
 from linnaeus.learn.engine import one_blas_thread
 from linnaeus.metrics.unknown import measure_unknown
 from linnaeus.provenance import about, fingerprint, provenance, summary, write_tensorboard
-from linnaeus.records import Dataset, Scores, Split
+from linnaeus.records import Dataset, Finding, Scores, Split
 from linnaeus.run import Run
 from linnaeus.story.cleaned import cleaned
 from linnaeus.story.divided import divide, grouped
@@ -31,6 +31,13 @@ from linnaeus.verbs.evaluate import Calibrated, Judged, calibrate, judge, raw, r
 from linnaeus.verbs.plan import preprocessing
 from linnaeus.verbs.report import report
 from linnaeus.verbs.train import Material, train
+
+NOT_LOOKED_FOR = Finding(
+    "copies not looked for",
+    (),
+    "split.copies = false: pictures that are nearly the same may stand on both sides of the split",
+    severity="note",
+)
 
 
 @dataclass(frozen=True)
@@ -121,13 +128,14 @@ def resume(folder: str | Path, *, clock: Clock | None = None, talk: Talk | None 
 def prepare(dataset: Dataset, used: Recipe, *, strict: bool, talk: Talk, run: Run) -> Prepared:
     """Look at every picture, set aside what cannot be used, and split."""
     listed = grouped(dataset, used.split, talk)
-    looked = look_at_all(listed, run.source(), preprocessing(used), used.data.cache_gb, talk, copies=True)
+    looked = look_at_all(listed, run.source(), preprocessing(used), used.data.cache_gb, talk, copies=used.split.copies)
     divided = divide(looked.dataset, looked.scan, looked.accounted, used.split, clusters=looked.clusters, talk=talk)
     if used.train.clean == "auto":
         divided = cleaned(divided, looked, used, talk)
     kept, found, parts, accounted = divided.dataset, divided.scan, divided.split, divided.accounted
     _check_same_data(run, kept, found.hashes)
-    everything = (*kept.findings, *divided.findings, *parts.findings)
+    unseen = () if used.split.copies else (NOT_LOOKED_FOR,)
+    everything = (*kept.findings, *divided.findings, *parts.findings, *unseen)
     run.write_findings(everything, accounted)
     tell_findings(everything, accounted, run, talk)
     # What is set aside for the sake of what is held out is not the files' fault.

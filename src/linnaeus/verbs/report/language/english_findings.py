@@ -217,6 +217,11 @@ class EnglishFindings(EnglishWords):
             "There are no test pictures of it, so it gets no score.",
             "Move some of it to the test part.",
         ),
+        "copies not looked for": (
+            "Near-duplicates not looked for",
+            "Pictures that are nearly the same may be learned and tested.",
+            "Train without split.copies = false.",
+        ),
         "not validated": (
             "Not validated",
             "It has no say in choosing and calibrating the model.",
