@@ -1,0 +1,250 @@
+"""How many pictures per second go from JPEG files to uint8 at training size, and how far is that from the decoder alone?
+
+    python benchmarks/decode.py [--rounds N] [--write]
+
+Two sets: photographs as they are (flowers, 0.1 megapixels), and some of them enlarged to 12 megapixels. Each side takes
+the same files to the same size, with as many threads or processes as there are cores, in turns, N rounds after one to
+warm up; files are in the system's cache on all sides. The sides:
+
+* Linnaeus's scan from an empty cache: read, hash, decode, resize, store. And a second scan, with a look at every pixel.
+* Pillow: draft, convert, resize bilinear, in threads. torchvision: its decoder and v2's resize on bytes, in threads; and
+  its usual way, ImageFolder and DataLoader. fastai: its loader with Resize, without turning bytes into floats.
+* The limits: libjpeg-turbo alone at the same scale, from bytes in memory, in threads; and with the resize.
+
+Every side reports the mean of the middle square of each picture; where these differ from Pillow's by more than GREY, the
+script stops: it did other work. --write puts table and plot into docs/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import simplejpeg
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from torchvision import io
+from torchvision.transforms import v2
+
+import bench
+import plots
+import rivals
+from linnaeus import records
+from linnaeus.data.cache import scan
+from linnaeus.data.decode import middle, resize
+from linnaeus.data.jpeg import jpeg_scale
+from linnaeus.machine import cores_here
+
+SIDE = 256
+HOW = records.Preprocessing(SIDE, resize_px=SIDE, interpolation="bilinear")
+LARGE, LARGE_COUNT = (4000, 3000), 32
+GREY = 1.5
+checking = True
+OURS, AGAIN = "Linnaeus: scan into the cache", "Linnaeus: second run, from the cache"
+DECODER, KERNELS = "limit: decoder alone", "limit: decoder and resize alone"
+
+FASTAI = """
+import json, sys, time, warnings
+warnings.filterwarnings("ignore")
+from pathlib import Path
+from fastai.vision.all import *
+folder, workers, side, rounds = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+files = sorted(folder.glob("*/*.jpg"))
+block = DataBlock(blocks=(ImageBlock, CategoryBlock), get_y=parent_label, item_tfms=Resize(side),
+                  splitter=IndexSplitter(list(range(len(files) // 2))))
+block.batch_tfms = []
+loaders = block.dataloaders(files, path=folder, bs=32, num_workers=workers)
+loader = loaders.test_dl(files, bs=32, num_workers=workers)
+loader.after_batch = Pipeline([])
+seconds, means = [], []
+for turn in range(rounds + 1):
+    started, seen = time.perf_counter(), []
+    for batch in loader:
+        seen.append(batch[0])
+    seconds.append(time.perf_counter() - started)
+    assert seen[0].dtype == torch.uint8, seen[0].dtype
+means = torch.cat([TensorBase(part).float().mean((1, 2, 3)) for part in seen]).tolist()
+print(json.dumps({"seconds": seconds[1:], "means": means}))
+"""
+
+
+class Files(Dataset):
+    """torchvision's usual way: Pillow, v2 on the Pillow image, one item at a time in worker processes."""
+
+    def __init__(self, files: list[Path]) -> None:
+        self.files = files
+        self.change = v2.Compose([v2.Resize(SIDE), v2.CenterCrop(SIDE), v2.PILToTensor()])
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, row: int) -> torch.Tensor:
+        with Image.open(self.files[row]) as image:
+            return self.change(image.convert("RGB"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--write", action="store_true", help="put table and plot into docs/")
+    arguments = parser.parse_args()
+    about = bench.header()
+    print(about)
+    rivals.python("fastai")
+    torch.set_num_threads(1)
+    groups, told = [], []
+    with tempfile.TemporaryDirectory() as name:
+        large = enlarge(Path(name))
+        for title, folder in (("0.1 megapixels", bench.FLOWERS), ("12 megapixels", large)):
+            rates = measure(title, folder, Path(name) / "cache", arguments.rounds)
+            groups.append(chart(title, rates))
+            told.append(f"{title}, {len(list(folder.glob('*/*.jpg'))):,} files:\n\n{table(rates)}")
+    words = (
+        "\n\n".join(told)
+        + f"\n\n`python benchmarks/decode.py --write`, median of {arguments.rounds} rounds; {about.splitlines()[0]}."
+    )
+    print(f"\n{words}")
+    if arguments.write:
+        plots.bars(bench.ROOT / "docs" / "decode.svg", groups, about.splitlines()[0])
+        page = bench.ROOT / "docs" / "performance.md"
+        plots.into_page(page, "decode", f"\n![Pictures per second from JPEG files](decode.svg)\n\n{words}\n")
+
+
+def enlarge(folder: Path) -> Path:
+    """Write photographs of 12 megapixels: flowers, enlarged."""
+    files = sorted(bench.FLOWERS.glob("*/*.jpg"))
+    for path in files[:: len(files) // LARGE_COUNT][:LARGE_COUNT]:
+        target = folder / "large" / path.parent.name / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(path) as image:
+            image.resize(LARGE, Image.Resampling.BICUBIC).save(target, quality=90)
+    return folder / "large"
+
+
+def measure(title: str, folder: Path, cache: Path, rounds: int) -> dict[str, list[float]]:
+    """Take all sides in turns; pictures per second of every round."""
+    files = sorted(folder.glob("*/*.jpg"))
+    sides = sides_for(files, cache)
+    global checking
+    checking = True
+    means = {name: work() for name, work in sides.items()}
+    checking = False
+    rates: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, work in sides.items():
+            started = time.perf_counter()
+            work()
+            rates[name].append(len(files) / (time.perf_counter() - started))
+    other = rivals.ask("fastai", FASTAI, str(folder), str(cores_here()), str(SIDE), str(rounds))
+    rates["fastai: DataLoaders"] = [len(files) / seconds for seconds in other["seconds"]]
+    check(title, means | {"fastai: DataLoaders": np.array(other["means"])})
+    return rates
+
+
+def sides_for(files: list[Path], cache: Path) -> dict[str, Callable[[], np.ndarray]]:
+    """Name the sides; each gives the mean of the middle square of every picture."""
+    bytes_of = [path.read_bytes() for path in files]
+    examples = tuple(records.Example(str(path), records.Place(str(path)), "") for path in files)
+    dataset = records.Dataset("files", str(files[0].parents[1]), examples, ())
+
+    def ours() -> np.ndarray:
+        shutil.rmtree(cache, ignore_errors=True)
+        found = scan(dataset, HOW, cache_dir=cache, cache_gb=20)
+        assert not found.problems
+        return np.array([mean_of(pixels) for pixels in found.pixels] if checking else [])
+
+    def again() -> np.ndarray:
+        found = scan(dataset, HOW, cache_dir=cache, cache_gb=20)
+        return np.array([mean_of(pixels.copy()) for pixels in found.pixels])
+
+    def threads(work: Callable[[int], float]) -> Callable[[], np.ndarray]:
+        def all_of_them() -> np.ndarray:
+            with ThreadPoolExecutor(cores_here()) as pool:
+                return np.array(list(pool.map(work, range(len(files)))))
+
+        return all_of_them
+
+    def alone(row: int) -> float:
+        decoded(bytes_of[row])
+        return float("nan")
+
+    def usual() -> np.ndarray:
+        loader = DataLoader(Files(files), batch_size=32, num_workers=cores_here())
+        return torch.cat([batch.float().mean((1, 2, 3)) if checking else batch[:, 0, 0, 0] for batch in loader]).numpy()
+
+    return {
+        DECODER: threads(alone),
+        KERNELS: threads(lambda row: mean_of(resize(decoded(bytes_of[row]), HOW))),
+        OURS: ours,
+        AGAIN: again,
+        "torchvision: its decoder, v2": threads(lambda row: with_torchvision(files[row])),
+        "torchvision: DataLoader on Pillow": usual,
+        "Pillow: draft and resize": threads(lambda row: with_pillow(files[row])),
+    }
+
+
+def decoded(data: bytes) -> np.ndarray:
+    height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+    scale = jpeg_scale(width, height, SIDE)
+    H, W = (-(-height // scale), -(-width // scale)) if scale > 1 else (0, 0)
+    return simplejpeg.decode_jpeg(data, "RGB", min_height=H, min_width=W, min_factor=scale)
+
+
+def with_pillow(path: Path) -> float:
+    with Image.open(path) as image:
+        image.draft("RGB", (2 * SIDE, 2 * SIDE))
+        W, H = image.size
+        size = (SIDE, int(SIDE * H / W)) if W <= H else (int(SIDE * W / H), SIDE)
+        return mean_of(np.asarray(image.convert("RGB").resize(size, Image.Resampling.BILINEAR)))
+
+
+def with_torchvision(path: Path) -> float:
+    picture = io.decode_jpeg(io.read_file(str(path)), io.ImageReadMode.RGB)
+    return mean_of(v2.functional.resize(picture, [SIDE], antialias=True).permute(1, 2, 0).numpy())
+
+
+def mean_of(stored: np.ndarray) -> float:
+    """Describe the pixels in the first round; in those that are timed it would cost more than some sides do."""
+    return float(middle(stored, SIDE).mean()) if checking else 0.0
+
+
+def check(title: str, means: dict[str, np.ndarray]) -> None:
+    """Stop where a side did other work."""
+    reference = means["Pillow: draft and resize"]
+    for name, mean in means.items():
+        if name == DECODER or not len(mean):
+            continue
+        if len(mean) != len(reference) or np.abs(mean - reference).max() > GREY:
+            raise SystemExit(f"{title}: {name} did other work than Pillow; no ratio")
+
+
+def chart(title: str, rates: dict[str, list[float]]) -> plots.Bars:
+    bars = [
+        plots.Bar(name, statistics.median(all_), min(all_), max(all_), name == OURS, name in (DECODER, KERNELS))
+        for name, all_ in rates.items()
+        if name != AGAIN
+    ]
+    return plots.Bars(f"From JPEG files of {title} to {SIDE} px", "pictures/s", bars)
+
+
+def table(rates: dict[str, list[float]]) -> str:
+    """Give each side beside ours; ratios are taken round by round."""
+
+    def ratio(all_: list[float]) -> tuple[float, float, float]:
+        each = [ours / other for ours, other in zip(rates[OURS], all_, strict=True)]
+        return statistics.median(each), min(each), max(each)
+
+    rows = [(name, (statistics.median(all_), min(all_), max(all_)), ratio(all_)) for name, all_ in rates.items()]
+    return plots.table(("", "pictures/s", "Linnaeus's scan is so many times as fast"), rows)
+
+
+if __name__ == "__main__":
+    main()
