@@ -1,40 +1,189 @@
-"""Why inference on a CPU goes as it does: threads, size of a piece, memory. EfficientNet-Lite0, 224 px.
+"""Why networks are computed on a CPU as they are: threads, pieces, precision, order in memory, compilation, busy cores.
 
-    python benchmarks/machine.py
+    python benchmarks/machine.py [infer | ways | busy | compile] [--write]
 
-Prints pictures per second, median of 3 with spread, for one batch shared by all threads (PyTorch's way), and for pieces
-with one thread each, of several sizes; in bf16 and fp32; with freed memory given back to the system, and kept.
+Pictures per second, median of 3 with spread; each table has all its sides in one run, taken in turns where they are compared.
+
+* infer: EfficientNet-Lite0, 224 px: one batch shared by all threads (PyTorch's way), and pieces with one thread each, of
+  several sizes; in bf16 and fp32; with freed memory given back to the system, and kept.
+* ways: steps of training in both precisions and both orders in memory, in pieces with one thread each, with one thread,
+  and with PyTorch's threads.
+* busy: training and inference beside a program that never rests on core 0, as a share of what the idle machine does, and of
+  the ideal: that program takes half of a core, the rest is ours.
+* compile: what torch.compile costs and brings.
 """
 
 from __future__ import annotations
 
+import argparse
+import copy
+import multiprocessing
+import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 
 import bench
+import plots
 from linnaeus.learn import engine as engines
 from linnaeus.learn import infer as inference
+from linnaeus.learn.objectives import Batch, Loss, supervised
+from linnaeus.learn.pieces import Pieces
+from linnaeus.machine import cores_here
 from linnaeus.nn import zoo
 from linnaeus.nn.input import FromBytes
 from linnaeus.records import Preprocessing
 
 HOW = Preprocessing(224, resize_px=256)
 PICTURES = {"bf16": 240, "fp32": 120}
+TRAINED = (("tf_efficientnet_lite0", 224, 8), ("resnet18", 224, 8), ("small-32", 32, 256))
+CORES = cores_here()
 
 
 def main() -> None:
-    print(bench.header())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="*", help="default: all four")
+    parser.add_argument(
+        "--write", action="store_true", help="put the tables of ways, busy and compile into docs/performance.md"
+    )
+    arguments = parser.parse_args()
+    about = bench.header()
+    print(about)
+    for what in arguments.what or ["infer", "ways", "busy", "compile"]:
+        words = {"infer": infer_table, "ways": ways_table, "busy": busy_table, "compile": compile_table}[what]()
+        print(f"\n{words}", flush=True)
+        if arguments.write and what != "infer":
+            told = f"\n{words}\n\n`python benchmarks/machine.py {what} --write`; {about.splitlines()[0]}.\n"
+            plots.into_page(bench.ROOT / "docs" / "performance.md", what, told)
+
+
+def infer_table() -> str:
     print("\n| freed memory | precision | all threads, batch 32 | pieces of 2 | 5 | 10 | 20 |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
     for memory in ("given back", "kept"):
         # A process each: the setting cannot be taken back.
-        subprocess.run([sys.executable, __file__, memory], check=True)
+        subprocess.run([sys.executable, __file__, "rows", memory], check=True)
+    return ""
+
+
+def step_of(name: str, size: int, count: int, precision: str, memory: str, pieces: int) -> Callable[[], object]:
+    """Make one step of training; pieces 0 is one batch shared by PyTorch's threads."""
+    form = torch.channels_last if memory == "channels-last" else torch.contiguous_format
+    network = zoo.create(name, num_classes=10, size_px=size, weights="none").to(memory_format=form).train()
+    engine, objective = engines.Engine(precision), supervised(Loss())
+    raw = np.random.default_rng(0).integers(0, 255, (count, size, size, 3), dtype=np.uint8)
+    pictures = FromBytes(HOW.mean, HOW.std)(torch.from_numpy(raw)).contiguous(memory_format=form)
+    batch = Batch(pictures, torch.arange(count) % 10, (0, 0, 0))
+    views = Pieces(network, max(1, pieces))
+
+    def step() -> None:
+        if pieces:
+            views(objective, batch, engine.autocast)
+            return
+        with engine.autocast():
+            loss = objective(network, batch).loss
+        torch.autograd.grad(loss, [one for one in network.parameters() if one.requires_grad])
+
+    return step
+
+
+def ways_table() -> str:
+    rows = []
+    for name, size, count in TRAINED:
+        for precision in ("bf16", "fp32"):
+            for memory in ("channels-last", "contiguous"):
+                sides = [step_of(name, size, count, precision, memory, pieces) for pieces in (CORES, 1, 0)]
+                rows.append((name, precision, memory, *(spread(one) for one in rates(sides, count))))
+    head = ("network", "precision", "memory", f"{CORES} pieces", "one thread", f"{CORES} threads of PyTorch")
+    return "Steps of training, pictures/s:\n\n" + plots.table(head, rows)
+
+
+def busy_table() -> str:
+    network = zoo.create("tf_efficientnet_lite0", num_classes=5, weights="none").eval()
+    pictures = np.random.default_rng(0).integers(0, 255, (64, 224, 224, 3), dtype=np.uint8)
+    engine = engines.Engine("bf16")
+    sides: dict[str, tuple[int, Callable[[], object]]] = {}
+    for name, size, count in TRAINED[::2]:
+        sides[f"training {name}, {CORES} pieces"] = count, step_of(name, size, count, "bf16", "channels-last", CORES)
+        sides[f"training {name}, PyTorch's threads"] = count, step_of(name, size, count, "bf16", "channels-last", 0)
+    sides["inference, pieces"] = 64, lambda: list(inference.infer(network, [pictures], HOW, engine))
+    sides["inference, PyTorch's threads"] = 64, lambda: shared(network, pictures, engine)
+    idle = {name: rates([work], count)[0] for name, (count, work) in sides.items()}
+    with busy_core():
+        busy = {name: rates([work], count)[0] for name, (count, work) in sides.items()}
+    ideal = (CORES - 0.5) / CORES
+    rows = []
+    for name in sides:
+        share = statistics.median(busy[name]) / statistics.median(idle[name])
+        rows.append((name, spread(idle[name]), spread(busy[name]), share, ideal / share))
+    head = ("bf16", "idle, pictures/s", "beside a busy program", "of idle", "times slower than the ideal")
+    return plots.table(head, rows)
+
+
+def compile_table() -> str:
+    rows = []
+    for name, size, count in TRAINED[::2]:
+        network = zoo.create(name, num_classes=10, size_px=size, weights="none").to(memory_format=torch.channels_last)
+        raw = torch.randn(count, 3, size, size).contiguous(memory_format=torch.channels_last)
+        plain, made = network.train(), torch.compile(copy.deepcopy(network))
+
+        def step(one: torch.nn.Module, raw: torch.Tensor = raw) -> None:
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = one(raw).float().square().mean()
+            loss.backward()
+
+        began = time.perf_counter()
+        step(made)
+        first_s = time.perf_counter() - began
+        eager, compiled = rates([lambda: step(plain), lambda: step(made)], count)  # noqa: B023
+        gain_s = count / statistics.median(eager) - count / statistics.median(compiled)
+        pays = f"{first_s / gain_s:,.0f} steps of {count}" if gain_s > 0 else "never"
+        rows.append((name, first_s, spread(eager), spread(compiled), pays))
+    head = ("training, bf16, PyTorch's threads", "s to compile", "eager, pictures/s", "compiled", "pays after")
+    return plots.table(head, rows)
+
+
+@contextmanager
+def busy_core() -> Iterator[None]:
+    """Let another program never rest on core 0."""
+    process = multiprocessing.get_context("spawn").Process(target=_spin, daemon=True)
+    process.start()
+    time.sleep(1)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.join()
+
+
+def _spin() -> None:
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    while True:
+        pass
+
+
+def rates(sides: list[Callable[[], object]], count: int, seconds: float = 1.0) -> list[list[float]]:
+    """Take sides in turns, three rounds after one to warm up; each lasts about `seconds`."""
+    found: list[list[float]] = [[] for _ in sides]
+    for turn in range(4):
+        for side, work in zip(found, sides, strict=True):
+            began, done = time.perf_counter(), 0
+            while not done or (turn and time.perf_counter() - began < seconds):
+                work()
+                done += 1
+            if turn:
+                side.append(done * count / (time.perf_counter() - began))
+    return found
+
+
+def spread(all_: list[float]) -> tuple[float, float, float]:
+    return statistics.median(all_), min(all_), max(all_)
 
 
 def rows(memory: str) -> None:
@@ -72,4 +221,4 @@ def rate(work: Callable[[], object], count: int) -> str:
 
 
 if __name__ == "__main__":
-    rows(sys.argv[1]) if len(sys.argv) > 1 else main()
+    rows(sys.argv[2]) if sys.argv[1:2] == ["rows"] else main()

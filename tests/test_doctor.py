@@ -8,7 +8,7 @@ from linnaeus.verbs.doctor import doctor
 
 def test_a_sound_environment_has_no_problem():
     found = doctor()
-    assert set(found) == {"system", "python", "machine", "packages", "decoders", "cache", "problems"}
+    assert set(found) == {"system", "python", "machine", "measured", "packages", "decoders", "cache", "problems"}
     assert found["machine"]["cores"] >= 1
     assert not [one for one in found["problems"] if "installed" in one or "Pillow" in one]
     json.dumps(found)

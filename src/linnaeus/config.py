@@ -241,7 +241,10 @@ class TrainSettings(Settings):
     batch_size: int | None = Field(default=None, ge=1)
     """Pictures per step."""
     precision: Literal["fp32", "bf16"] | None = None
-    """bf16 where the processor has it, unless asked otherwise."""
+    """bf16 where the processor has it and is not faster without."""
+    pieces: int | None = Field(default=None, ge=1)
+    """On a CPU: into how many pieces a batch is cut at most, each computed by one core; one for each core, unless one core
+    alone is faster. Layers with statistics see a piece each, so that another number gives other weights."""
     compile: Literal["auto", "on", "off"] = "auto"
     """On a GPU: compile the network first, which takes a minute and makes each step shorter. auto: where a run is long
     enough to gain from it."""

@@ -18,7 +18,9 @@ def doctor(*, json_: Json = False) -> None:
         print_json(found)
         return
     for name, value in found.items():
-        if isinstance(value, dict):
+        if name == "measured":
+            print("\n".join(f"{work}: {told}" for work, told in value.items()) or "measured: nothing yet")
+        elif isinstance(value, dict):
             print(f"{name}: " + ", ".join(f"{inner} {part}" for inner, part in value.items()))
         elif name != "problems":
             print(f"{name}: {value}")

@@ -240,7 +240,7 @@ class Fit:
 
     def _pieces(self) -> int:
         size_px, batch_size = self.material.preprocessing.size_px, self.feed.batch_size
-        return piece_count(self.network, batch_size, size_px, self.engine.cores)
+        return piece_count(self.network, batch_size, size_px, self.recipe.train.pieces or self.engine.cores)
 
     def _halves(self) -> tuple[nn.Module, nn.Module] | None:
         """Cut the network above its frozen stages, where their outputs can be computed once and kept."""

@@ -18,7 +18,7 @@ PIXELS_PER_PIECE = 2**17
 """Less work than this per piece is done sooner by one core."""
 
 
-def piece_count(network: nn.Module, pictures: int, size_px: int, cores: int) -> int:
+def piece_count(network: nn.Module, pictures: int, size_px: int, most: int) -> int:
     """Choose into how many pieces a batch is cut.
 
     Networks with dropout are not cut: its random numbers come from one generator, whose order must not depend on which
@@ -30,7 +30,7 @@ def piece_count(network: nn.Module, pictures: int, size_px: int, cores: int) -> 
     ):
         return 1
     # Batches of an epoch may be half as large as the setting says; no piece may be empty.
-    return max(1, min(cores, pictures // 2, pictures * size_px**2 // PIXELS_PER_PIECE))
+    return max(1, min(most, pictures // 2, pictures * size_px**2 // PIXELS_PER_PIECE))
 
 
 class Pieces:

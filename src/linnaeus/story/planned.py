@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from linnaeus.config import Recipe
+from linnaeus.config import Recipe, validate
 from linnaeus.data.decode import glance, read_bytes
 from linnaeus.errors import PictureError
 from linnaeus.learn.engine import Machine
+from linnaeus.learn.ways import fit_to_machine
 from linnaeus.records import Dataset, Decision
 from linnaeus.run import Run
 from linnaeus.story.pictures import open_pictures, where_of
 from linnaeus.talk import Clock, Talk
-from linnaeus.verbs.plan import Facts, afford, plan
+from linnaeus.verbs.plan import Facts, afford, plan, preprocessing
 
 LOOK_AT = 200
 """Pictures whose header is read before anything is decided."""
@@ -35,6 +36,8 @@ class Planned:
         """Look at the data and decide what the recipe leaves open."""
         facts = look(dataset, recipe)
         used, decisions = plan(recipe, facts, Machine.here())
+        measured = list(fit_to_machine(used, recipe, facts.train, facts.classes, preprocessing(used)))
+        used, decisions = decided(used, decisions, measured)
         used, more = afford(used, recipe, facts, (clock or Clock(recipe.budget_s)).left())
         return cls(used, decisions + more, {"name": dataset.name, **vars(facts)})
 
@@ -50,6 +53,15 @@ def foresee(
     """Decide what `tell` would decide, and stop there."""
     planned = Planned.for_data(open_pictures(where_of(source, data_dir=data_dir), talk or Talk()), recipe)
     return planned.used, planned.decisions
+
+
+def decided(used: Recipe, decisions: list[Decision], later: list[Decision]) -> tuple[Recipe, list[Decision]]:
+    """Let later decisions take the place of earlier ones about the same setting."""
+    values, names = used.model_dump(), {one.setting for one in later}
+    for one in later:
+        group, name = one.setting.split(".")
+        values[group][name] = one.value
+    return validate(values), [one for one in decisions if one.setting not in names] + later
 
 
 def look(dataset: Dataset, recipe: Recipe) -> Facts:

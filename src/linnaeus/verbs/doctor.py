@@ -30,7 +30,8 @@ def doctor() -> dict[str, Any]:
     """Look at the environment.
 
     Returns:
-        Keys system, python, machine, packages, decoders, cache, problems; problems is a list of sentences, empty if all is well.
+        Keys system, python, machine, measured, packages, decoders, cache, problems; measured has the way that was chosen for
+        each kind of work, problems is a list of sentences, empty if all is well.
     """
     packages = {name: _version(name) for name in PACKAGES}
     cache = default_cache_dir()
@@ -38,6 +39,7 @@ def doctor() -> dict[str, Any]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "machine": _machine(),
+        "measured": _measured(),
         "packages": packages,
         "decoders": _decoders(),
         "cache": {"folder": str(cache), "free_gb": _free_gb(str(cache)), "held_gb": _held_gb(str(cache))},
@@ -60,6 +62,16 @@ def _machine() -> dict[str, Any]:
     from linnaeus.learn.engine import Machine
 
     return vars(Machine.here())
+
+
+def _measured() -> dict[str, str]:
+    from linnaeus.learn.ways import known
+
+    told = {}
+    for one in known():
+        rates = ", ".join(f"{way}: {rate:.3g}" for way, rate in one.rates.items())
+        told[one.work] = f"{one.way} (pictures/s: {rates})"
+    return told
 
 
 def _decoders() -> dict[str, bool]:

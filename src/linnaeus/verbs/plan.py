@@ -291,6 +291,8 @@ def _training(choice: _Choices, facts: Facts, machine: Machine) -> None:
     choice.settle(
         "train.precision", precision, "the processor has bf16" if machine.bf16 else "the processor has no bf16"
     )
+    pieces = machine.cores if machine.device == "cpu" else 1
+    choice.settle("train.pieces", pieces, "one piece of a batch for each core" if pieces > 1 else "one device")
 
 
 def _balance(choice: _Choices, facts: Facts) -> None:
