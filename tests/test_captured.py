@@ -1,5 +1,6 @@
 import copy
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -88,6 +89,26 @@ def test_each_size_of_batch_has_a_recording_of_its_own():
     assert usual["n"] == replayed["n"] == list(sizes)
     assert recorder.recorded == 2
     assert recorder.replayed == 18 - 2 * WARM_UP
+
+
+def test_a_stage_that_freezes_on_the_way_stands_still_in_what_is_replayed():
+    def halfway(recorder):
+        net, engine = network().train(), Engine(seed=3)
+        optimizer = make_optimizer(net, OptimSettings(name="sgd", lr=0.05), set(), {})
+        quicken = partial
+        if recorder is not None:
+            make_recordable(optimizer, engine.device)
+            quicken = partial(Captured, recorder=recorder)
+        seen = []
+        for step in train(net, batches((6,) * 20), supervised(), optimizer, lambda _: 1.0, engine, quicken=quicken):
+            seen.append(net[0].weight.detach().clone())
+            net[0].weight.requires_grad_(step.number < 9)
+        return seen
+
+    usual, replayed = halfway(None), halfway(Told())
+    assert all(torch.equal(one, other) for one, other in zip(usual, replayed, strict=True))
+    assert not torch.equal(replayed[9], replayed[8])
+    assert torch.equal(replayed[10], replayed[19])
 
 
 def test_a_recording_that_is_slower_is_not_used():

@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import repeat
 from typing import Any, Protocol
 
@@ -26,7 +27,7 @@ from linnaeus.learn.loop import Take
 from linnaeus.learn.objectives import Batch, Outcome
 
 WARM_UP = 3
-"""Steps of each batch size that run as usual before one is recorded: libraries choose their kernels in them, and the
+"""Steps of each kind that run as usual before one is recorded: libraries choose their kernels in them, and the
 optimizer makes its moments."""
 
 
@@ -47,10 +48,12 @@ class Recorder(Protocol):
 
 
 class Captured:
-    """Take steps: the first of each batch size as usual, then compiled where that pays, then by replaying a recording.
+    """Take steps: the first of each kind as usual, then compiled where that pays, then by replaying a recording.
+
+    Steps are of one kind where batches have one shape and the same parameters are trained.
 
     Args:
-        take: One step. It must do the same work for every batch of one shape.
+        take: One step. It must do the same work for every step of a kind.
         network: Its parameters and buffers are what a step changes.
         recorder: Of the device.
         compiling: Decides whether the network is compiled; None where it is not.
@@ -74,31 +77,31 @@ class Captured:
         self._compiling, self._records = compiling, records
         self._used: Callable[..., Any] = network
         self._courses: dict[tuple[Any, ...], Iterator[Callable[[Batch], Outcome]]] = {}
-        self._changed = [*network.parameters(), *network.buffers()]
+        self._parameters = list(network.parameters())
+        self._changed = [*self._parameters, *network.buffers()]
         self.step_s: dict[str, float] = {}
         self.trouble = ""
 
     def __call__(self, batch: Batch) -> Outcome:
         """Take one step."""
-        key = _shape(batch)
+        # A stage that freezes or thaws on the way makes another step of it.
+        key = (*_shape(batch), *(one.requires_grad for one in self._parameters))
         if key not in self._courses:
             self._courses[key] = self._course()
         return next(self._courses[key])(batch)
 
     def _course(self) -> Iterator[Callable[[Batch], Outcome]]:
-        """Say how each step of one batch size is taken, from the first to the last."""
+        """Say how each step of one kind is taken, from the first to the last."""
         yield from repeat(self._as_usual, WARM_UP - 1)
         yield self._timed("as usual" if self._used is self._network else "compiled")
-        if (
-            self._compiling is not None
-            and self._used is self._network
-            and self._compiling.pays(self.step_s["as usual"])
-        ):
-            yield self._compile
+        # Decided once: the kinds of steps that come later have fewer steps left to gain from it.
+        compiling, self._compiling = self._compiling, None
+        if compiling is not None and compiling.pays(self.step_s["as usual"]):
+            yield partial(self._compile, compiling)
             if self._used is not self._network:
                 yield from repeat(self._as_usual, WARM_UP - 1)
                 yield self._timed("compiled")
-                self._compiling.remember(self.step_s)
+                compiling.remember(self.step_s)
         if self._records and not self.trouble:
             recording = _Recording(self._recorder)
             yield self._recorded(recording)
@@ -120,17 +123,16 @@ class Captured:
 
         return step
 
-    def _compile(self, batch: Batch) -> Outcome:
+    def _compile(self, compiling: Compiling, batch: Batch) -> Outcome:
         """Take the first compiled step, which compiles."""
-        assert self._compiling is not None
-        self._used = self._compiling.compiled(self._network)
+        self._used = compiling.compiled(self._network)
         try:
             outcome, seconds = self._recorder.timed(lambda: self._as_usual(batch))
         except RuntimeError as error:
             self._note(error)
             self._used = self._network
             return self._as_usual(batch)
-        self._compiling.took(seconds)
+        compiling.took(seconds)
         return outcome
 
     def _recorded(self, recording: _Recording) -> Callable[[Batch], Outcome]:

@@ -132,7 +132,7 @@ class Fit:
         self.late = Late()
         self.supply: Resident | Streamed | None = None
         self.quick: Quick | None = None
-        self.saved_at = time.monotonic()
+        self.saved_at, self.began_at = time.monotonic(), time.perf_counter()
 
     def run_through(self) -> Fitted:
         """Train to the end; save on the way and when interrupted."""
@@ -150,6 +150,7 @@ class Fit:
         schedule = make_schedule(self.recipe.optim, total, per_epoch)
         self.freezing = stages.freezing_steps(self.recipe.model.freeze_after or (), total)
         self._hold_stages(self.state.progress.step)
+        self.began_at = time.perf_counter()
         with interruptible() as interrupted, self.engine.sharing(self.upper, self._pieces()):
             for step in self._steps(schedule, 0 if self.state.progress.ended else total):
                 self._note(step)
@@ -341,6 +342,7 @@ class Fit:
     def _end_epoch(self, done: int, schedule: Schedule) -> None:
         """Measure on the validation part, remember the best weights, write the journal, save."""
         self._count(self.late.everything())
+        train_s = time.perf_counter() - self.began_at
         progress, epoch = self.state.progress, done / self.feed.steps_per_epoch
         event: dict[str, Any] = {
             "event": "epoch",
@@ -351,6 +353,7 @@ class Fit:
         }
         if progress.seen:
             event |= {"train_loss": progress.loss_sum / progress.seen, "train_accuracy": progress.right / progress.seen}
+            event["train_s"] = round(train_s, 4)
         level = self._validate()
         if level is not None:
             event |= {f"val_{name}": value for name, value in vars(level).items()}
@@ -365,6 +368,7 @@ class Fit:
         self.run.log(event)
         self._hold_stages(done)
         self._save()
+        self.began_at = time.perf_counter()
 
     def _validate(self) -> Level | None:
         """Measure how good the network is on the validation part; None where there is none."""

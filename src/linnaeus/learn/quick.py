@@ -78,6 +78,4 @@ def why_not_recorded(recipe: Recipe) -> str:
         return "an attack begins at a point that is drawn on the host"
     if recipe.train.teacher:
         return "a batch may hold pictures without a label"
-    if recipe.model.unfreeze_every:
-        return "what is trained changes on the way"
     return ""
