@@ -1,0 +1,81 @@
+"""The script that waits for a GPU: it says that there is none, and tries itself on a CPU."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+RECIPE = """
+[model]
+name = "small-32"
+weights = "none"
+[train]
+epochs = 1
+batch_size = 60
+precision = "fp32"
+"""
+TABLE = """
+|  run   |  epoch  |  train_acc  |  val_acc  |  tta_val_acc  |  time_seconds  |
+|  warmup |   eval  |     0.9812  |   0.9329  |       0.9399  |       70.1234  |
+|     1  |      7  |     0.9812  |   0.9329  |               |        2.5010  |
+|     1  |   eval  |     0.9812  |   0.9329  |       0.9399  |        2.6010  |
+|     2  |   eval  |     0.9845  |   0.9341  |       0.9412  |        2.5900  |
+"""
+
+
+@pytest.fixture
+def script(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_without_a_gpu_it_says_so_and_measures_nothing():
+    done = subprocess.run([sys.executable, ROOT / "benchmarks" / "gpu.py"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "no CUDA device" in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.slow
+def test_on_a_cpu_it_tries_all_of_itself_and_calls_that_no_measurement(tmp_path, monkeypatch, capsys, script):
+    import gpu
+
+    (tmp_path / "recipe.toml").write_text(RECIPE)
+    options = "--device cpu --pictures 200 --steps 1 --runs 1 --commands 0"
+    ways = ["--ways", "as usual,replayed", "--recipe", str(tmp_path / "recipe.toml")]
+    monkeypatch.setattr(sys, "argv", ["gpu.py", *options.split(), *ways])
+    gpu.main()
+    told = capsys.readouterr().out
+    assert "says nothing about a GPU" in told
+    for row in ("| as usual |", "| replayed |", "| resident |", "| streamed |", "| linnaeus |"):
+        assert row in told
+    assert "other weights" not in told
+
+
+def test_the_rivals_table_is_read_without_its_warm_up(script):
+    from airbench import read_airbench
+
+    assert read_airbench(TABLE) == (pytest.approx([93.99, 94.12]), [2.601, 2.59])
+    with pytest.raises(SystemExit, match="not understood"):
+        read_airbench("nothing")
+
+
+def test_no_ratio_is_given_where_one_side_missed_the_goal(script):
+    from gpu import compared
+
+    assert compared(([94.1, 94.0], [2.0, 2.2]), ([94.0, 94.2], [2.5, 2.7])).endswith("0.81.")
+    assert compared(([93.1], [1.0]), ([94.0], [2.5])).startswith("No ratio")
+
+
+def test_the_tables_replace_those_of_the_last_run_and_nothing_else(script, tmp_path, monkeypatch):
+    import gpu
+
+    page = tmp_path / "performance.md"
+    page.write_text(f"# Page\n\n## On a GPU\n\nWords.\n\n{gpu.MARK}\n\nold figures\n\n## After\n\nMore.\n")
+    monkeypatch.setattr(gpu, "PAGE", page)
+    for figures in ("new figures", "newer figures"):
+        gpu.write([figures])
+    assert page.read_text() == f"# Page\n\n## On a GPU\n\nWords.\n\n{gpu.MARK}\n\nnewer figures\n\n## After\n\nMore.\n"
