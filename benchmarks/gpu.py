@@ -32,6 +32,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import bench
+import plots
 from airbench import airbench
 from linnaeus import story
 from linnaeus.config import Recipe, load_recipe
@@ -43,17 +44,16 @@ from linnaeus.learn.engine import Engine
 from linnaeus.learn.loop import Take, train
 from linnaeus.learn.material import Material
 from linnaeus.learn.objectives import Batch, Loss, Outcome, supervised
-from linnaeus.learn.optim import make_optimizer
+from linnaeus.learn.optim import optimizer_for
 from linnaeus.learn.quick import recorder_of
 from linnaeus.learn.resident import Resident, Streamed
-from linnaeus.nn import stages, zoo
+from linnaeus.nn import zoo
 from linnaeus.nn.input import FromBytes
 from linnaeus.run import Run
 from linnaeus.talk import Clock, Talk
 
 WAYS = ("as usual", "compiled", "replayed", "compiled and replayed")
 PAGE = bench.ROOT / "docs" / "performance.md"
-MARK = "<!-- benchmarks/gpu.py writes the rest of this section -->"
 
 
 def main() -> None:
@@ -79,7 +79,7 @@ def main() -> None:
             report += ["", *lines]
             print("\n" + "\n".join(lines), flush=True)
     if asked.write:
-        write(report)
+        plots.into_page(PAGE, "gpu", "\n".join(report))
 
 
 def _arguments() -> argparse.Namespace:
@@ -203,8 +203,7 @@ class Bench:
 
     def training(self, way: str, network: nn.Module, batches: Iterator[Batch]) -> tuple[Iterator[object], Tried]:
         """Train with steps taken in one way; tell what became of it."""
-        dtype = torch.bfloat16 if self.engine.precision == "bf16" else torch.float32
-        optimizer = make_optimizer(network, self.used.optim, stages.no_decay(network), {}, dtype)
+        optimizer = optimizer_for(network, self.used)
         tried = Tried(recorder_of(self.engine) or Twin())
 
         def quicken(take: Take, network: nn.Module) -> Callable[[Batch], Outcome]:
@@ -373,13 +372,6 @@ def compared(ours: tuple[list[float], list[float]], theirs: tuple[list[float], l
         return f"No ratio: means of {reached[0]:.2f} and {reached[1]:.2f} % are not both 94 %."
     ratio = statistics.median(ours[1]) / statistics.median(theirs[1])
     return f"Seconds of training, ours by theirs: {ratio:.2f}."
-
-
-def write(report: list[str]) -> None:
-    text = PAGE.read_text(encoding="utf-8")
-    before, mark, after = text.partition(MARK)
-    rest = after[after.index("\n## ") :] if "\n## " in after else "\n"
-    PAGE.write_text(before + mark + "\n\n" + "\n".join(report) + "\n" + rest, encoding="utf-8")
 
 
 if __name__ == "__main__":

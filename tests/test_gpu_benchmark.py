@@ -68,14 +68,3 @@ def test_no_ratio_is_given_where_one_side_missed_the_goal(script):
 
     assert compared(([94.1, 94.0], [2.0, 2.2]), ([94.0, 94.2], [2.5, 2.7])).endswith("0.81.")
     assert compared(([93.1], [1.0]), ([94.0], [2.5])).startswith("No ratio")
-
-
-def test_the_tables_replace_those_of_the_last_run_and_nothing_else(script, tmp_path, monkeypatch):
-    import gpu
-
-    page = tmp_path / "performance.md"
-    page.write_text(f"# Page\n\n## On a GPU\n\nWords.\n\n{gpu.MARK}\n\nold figures\n\n## After\n\nMore.\n")
-    monkeypatch.setattr(gpu, "PAGE", page)
-    for figures in ("new figures", "newer figures"):
-        gpu.write([figures])
-    assert page.read_text() == f"# Page\n\n## On a GPU\n\nWords.\n\n{gpu.MARK}\n\nnewer figures\n\n## After\n\nMore.\n"

@@ -28,7 +28,7 @@ from linnaeus.learn.late import Late, Read
 from linnaeus.learn.loop import Step, check_answers, check_finite, train
 from linnaeus.learn.material import UNLABELLED, Material
 from linnaeus.learn.objectives import Batch
-from linnaeus.learn.optim import Average, Schedule, make_optimizer, make_schedule
+from linnaeus.learn.optim import Average, Schedule, make_schedule, optimizer_for
 from linnaeus.learn.pace import seconds_per_picture, seconds_per_step
 from linnaeus.learn.pieces import piece_count
 from linnaeus.learn.quick import Quick
@@ -110,20 +110,13 @@ class Fit:
         self.groups = len(stages.stages(self.network))
         self.freezing: list[int] = []
         if recipe.model.freeze_after:
-            stages.freeze(
-                self.network, len(recipe.model.freeze_after)
-            )  # complains at once where there are fewer stages
+            # Complains at once where there are fewer stages.
+            stages.freeze(self.network, len(recipe.model.freeze_after))
         if not recipe.model.unfreeze_every:
             stages.freeze(self.network, recipe.model.freeze or "none")
         if recipe.model.hold_depthwise:
             hold_depthwise(self.network)
-        optimizer = make_optimizer(
-            self.network,
-            recipe.optim,
-            stages.no_decay(self.network),
-            stages.layer_scales(self.network, recipe.model.layer_decay) if recipe.model.layer_decay < 1 else {},
-            torch.bfloat16 if engine.precision == "bf16" else torch.float32,
-        )
+        optimizer = optimizer_for(self.network, recipe)
         average = Average(self.network, recipe.optim.ema) if recipe.optim.ema else None
         self.state = TrainState(self.network, optimizer, average)
         self.upper: nn.Module = self.network
@@ -331,11 +324,9 @@ class Fit:
             progress.seen += one.step.n
             progress.step = one.step.number + 1
         epoch = progress.step / self.feed.steps_per_epoch
-        total = (
-            progress.steps_planned
-            if progress.steps_planned >= 0
-            else round((self.recipe.train.epochs or 0) * self.feed.steps_per_epoch)
-        )
+        total = progress.steps_planned
+        if total < 0:
+            total = round((self.recipe.train.epochs or 0) * self.feed.steps_per_epoch)
         shown = f"train: epoch {epoch:.1f}, loss {progress.loss_sum / max(1, progress.seen):.3f}"
         self.talk.progress(shown, progress.step, total)
 
@@ -405,6 +396,5 @@ class Fit:
         self.network.load_state_dict(self.state.best)
         release_depthwise(self.network)
         self.network.eval()
-        epochs = progress.step / self.feed.steps_per_epoch
         decisions = [*self.decisions, *(self.quick.decisions() if self.quick is not None else ())]
-        return Fitted(epochs, progress.best_epoch, stopped, tuple(decisions))
+        return Fitted(progress.step / self.feed.steps_per_epoch, progress.best_epoch, stopped, tuple(decisions))

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from linnaeus.config import OptimSettings
+from linnaeus.config import OptimSettings, Recipe
+from linnaeus.nn import stages
 
 Schedule = Callable[[int], float]
 """Step number -> factor on the peak learning rate."""
@@ -130,6 +131,18 @@ def make_optimizer(
             return SGD(described, lr, momentum=momentum, nesterov=momentum > 0, fused=True)
         case "muon":
             return Muon(described, lr, momentum=momentum, dtype=dtype)
+
+
+def optimizer_for(network: nn.Module, recipe: Recipe) -> Optimizer:
+    """Make the optimizer that a recipe with nothing left open asks for."""
+    decay = recipe.model.layer_decay
+    return make_optimizer(
+        network,
+        recipe.optim,
+        stages.no_decay(network),
+        stages.layer_scales(network, decay) if decay < 1 else {},
+        torch.bfloat16 if recipe.train.precision == "bf16" else torch.float32,
+    )
 
 
 def make_schedule(settings: OptimSettings, steps: int, steps_per_epoch: int) -> Schedule:
