@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -20,12 +20,13 @@ from torch import nn
 
 from linnaeus.atomic import write_text
 from linnaeus.data.decode import middle, picture_to_stored, prepare
-from linnaeus.errors import ModelError, RunError
+from linnaeus.errors import ModelError
 from linnaeus.learn.engine import Engine
 from linnaeus.learn.infer import infer
 from linnaeus.metrics.abstention import UNKNOWN, Judged, Judgement
 from linnaeus.metrics.calibration import Calibration
 from linnaeus.metrics.unknown import Seen
+from linnaeus.model_folder import CODE, CONFIG, JUDGEMENT, WEIGHTS, find_model
 from linnaeus.nn import own_code, zoo
 from linnaeus.nn.head import both, features, linear_head
 from linnaeus.nn.input import FromBytes
@@ -33,8 +34,6 @@ from linnaeus.nn.reshape import reshape
 from linnaeus.records import Preprocessing
 
 FORMAT = 1
-WEIGHTS, CONFIG, CODE = "model.safetensors", "config.json", "network.py"
-JUDGEMENT = "judgement.safetensors"
 
 
 @dataclass(frozen=True)
@@ -67,6 +66,11 @@ class Classifier:
     options: Mapping[str, Any] = field(default_factory=dict)
     pruned: bool = False
     about: Mapping[str, Any] = field(default_factory=dict)
+
+    portion: ClassVar[int] = 64
+    """So many pictures a call of `judge` takes best: it computes on all cores, or on a GPU."""
+    calls: ClassVar[int] = 1
+    """So many calls of `judge` at once are best."""
 
     @property
     def classes_(self) -> np.ndarray:
@@ -185,7 +189,7 @@ class Classifier:
             RunError: No model there.
             ModelError: It was written by a newer version, is damaged, or holds code that is not trusted.
         """
-        place = _model_folder(Path(folder))
+        place = find_model(Path(folder))
         config = _read_config(place / CONFIG)
         ours = config["linnaeus"]
         preprocessing = Preprocessing(**{name: _tuples(value) for name, value in ours["preprocessing"].items()})
@@ -287,14 +291,6 @@ def _many(pictures: Any) -> Iterator[Any]:
 def _chunks(items: Iterator[Any], size: int) -> Iterator[list[Any]]:
     while chunk := list(islice(items, size)):
         yield chunk
-
-
-def _model_folder(folder: Path) -> Path:
-    for place in (folder / "model", folder):
-        if (place / CONFIG).is_file() and (place / WEIGHTS).is_file():
-            return place
-    got = "no such folder" if not folder.is_dir() else f"a folder without {CONFIG} and {WEIGHTS}"
-    raise RunError(f"{folder} should be a run or a model folder.", got=got, fix="make one: linnaeus train SOURCE")
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from linnaeus.cli.app import Cost, Json, TrustCode, app, print_json, share_of
 from linnaeus.errors import SettingsError
 from linnaeus.terminal import talking
-
-if TYPE_CHECKING:
-    from linnaeus.verbs.predict import Model
 
 
 @app.command
@@ -27,6 +24,7 @@ def predict(
     coverage: str = "90%",
     unknown: Annotated[bool, Parameter(negative="--no-unknown")] = True,
     cost: Cost = None,
+    on: str = "auto",
     trust_code: TrustCode = False,
     json_: Json = False,
 ) -> None:
@@ -48,6 +46,8 @@ def predict(
         How often the set of classes holds the true one.
     unknown
         Answer "unknown" for pictures that look like none of the classes.
+    on
+        What computes: auto takes the fastest runtime that pays and answers as PyTorch does; or pytorch, openvino, onnx ...
     """
     from linnaeus.data.inputs import expand_inputs
     from linnaeus.tables import TableWriter
@@ -58,19 +58,24 @@ def predict(
         )
     if strays := [path for path in paths if path.startswith("-") and path != "-"]:
         raise SettingsError(f"{strays[0]} is no option of predict.", fix=f"./{strays[0]} if it is a file.")
+    from itertools import chain, islice
+
     from linnaeus.metrics.costs import read_costs
+    from linnaeus.targets.fastest import PAYS_FROM, open_fastest
     from linnaeus.verbs.predict import Demand
     from linnaeus.verbs.predict import predict as answers_of
 
     shares = share_of("--max-error", max_error), share_of("--coverage", coverage) or 0.9
-    model = _model(run, trust_code)
+    waiting = expand_inputs(paths)
+    first = list(islice(waiting, PAYS_FROM))
+    model = open_fastest(run, first, on=on, trust_code=trust_code, say=lambda text: print(text, file=sys.stderr))
     demand = Demand(unknown, *shares, read_costs(cost, model.classes) if cost else None)
     writer = TableWriter(out) if out is not None else None
     rows: list[dict[str, Any]] = []
     count = unreadable = 0
     with talking() as talk:
         try:
-            for answers in answers_of(model, expand_inputs(paths), demand):
+            for answers in answers_of(model, chain(first, waiting), demand):
                 count += len(answers.paths)
                 unreadable += sum(bool(error) for error in answers.errors)
                 talk.progress("predicting", count, None)
@@ -96,17 +101,6 @@ def predict(
     print(
         f"{count:,} inputs, {unreadable} of them unreadable" + (f"; written to {out}" if out else ""), file=sys.stderr
     )
-
-
-def _model(path: Path, trust_code: bool) -> Model:
-    """Open an exported file without PyTorch, or a classifier."""
-    from linnaeus.targets import Exported, target_of
-
-    if target_of(path) is not None:
-        return Exported.load(path, say=lambda text: print(text, file=sys.stderr))
-    from linnaeus.classifier import Classifier
-
-    return Classifier.load(path, trust_code=trust_code)
 
 
 def _print_answers(columns: dict[str, list[Any]]) -> None:

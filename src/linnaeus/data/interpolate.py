@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+import sys
+import threading
+import time
 
 import numpy as np
 
-if TYPE_CHECKING:
-    import torch
+from linnaeus.data.resample import resample
+
+FETCH_AFTER_S = 1.0
+"""So long numpy resizes before torch is imported for it: about what the import takes, so never twice the best."""
+_spent_s = 0.0
 
 
 def interpolate(picture: np.ndarray, height: int, width: int, interpolation: str) -> np.ndarray:
@@ -31,14 +37,32 @@ def _nearest(given: int, wanted: int) -> np.ndarray:
 
 
 def _antialiased(picture: np.ndarray, height: int, width: int, interpolation: str) -> np.ndarray:
-    """Resize bytes with torch's vector code: Pillow's algorithm, five times as fast.
+    """Resize bytes with torch's vector code, or with numpy to the same bits while torch is not there."""
+    global _spent_s
+    if _torch_is_here():
+        return _with_torch(picture, height, width, interpolation)
+    started = time.perf_counter()
+    resized = resample(picture, height, width, interpolation)
+    before, _spent_s = _spent_s, _spent_s + time.perf_counter() - started
+    if before < FETCH_AFTER_S <= _spent_s:
+        # Beside the work that goes on: whoever comes in the meantime is served by numpy.
+        threading.Thread(target=_fetch_torch, name="fetch torch").start()
+    return resized
 
-    Where an exported file is run without PyTorch, Pillow itself does it: a byte in some thousands is one grey level off.
-    """
-    try:
-        import torch
-    except ModuleNotFoundError:
-        return _with_pillow(picture, height, width, interpolation)
+
+def _torch_is_here() -> bool:
+    """Tell whether torch was imported, and to the end."""
+    module = sys.modules.get("torch")
+    return module is not None and not getattr(module.__spec__, "_initializing", False)
+
+
+def _fetch_torch() -> None:
+    with contextlib.suppress(ImportError):
+        import torch  # noqa: F401
+
+
+def _with_torch(picture: np.ndarray, height: int, width: int, interpolation: str) -> np.ndarray:
+    import torch
 
     writable = np.require(picture, requirements=["C", "W"])
     with torch.inference_mode():
@@ -46,13 +70,3 @@ def _antialiased(picture: np.ndarray, height: int, width: int, interpolation: st
         given: torch.Tensor = torch.from_numpy(writable).unsqueeze(0).permute(0, 3, 1, 2)
         resized = torch.nn.functional.interpolate(given, (height, width), mode=interpolation, antialias=True)
         return np.ascontiguousarray(resized.permute(0, 2, 3, 1)[0].numpy())
-
-
-def _with_pillow(picture: np.ndarray, height: int, width: int, interpolation: str) -> np.ndarray:
-    from PIL import Image
-
-    kind = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}[interpolation]
-    grey = picture.shape[2] == 1
-    given = Image.fromarray(np.ascontiguousarray(picture[:, :, 0] if grey else picture))
-    resized = np.asarray(given.resize((width, height), kind))
-    return resized[:, :, None] if grey else resized

@@ -142,7 +142,7 @@ class Judgement:
         self, probabilities: np.ndarray, coverage: float, method: str = "LAC", *, class_conditional: bool = False
     ) -> np.ndarray:
         """Choose for each picture the classes among which the true one is, bool [N, K]."""
-        return self.rule(coverage, method, class_conditional=class_conditional).sets(_rounded(probabilities))
+        return self.rule(coverage, method, class_conditional=class_conditional).sets(rounded(probabilities))
 
     def strange(self, logits: np.ndarray, features: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Tell how strange each picture is, and whether it counts as of no known class: float64 [N], bool [N].
@@ -166,7 +166,7 @@ def keeps(promise: Promise, probabilities: np.ndarray) -> np.ndarray:
     """Tell which answers keep a promise, bool [N]: none where nothing could be promised."""
     if promise.threshold is None:
         return np.zeros(len(probabilities), dtype=bool)
-    return _rounded(probabilities).max(axis=1, initial=0.0) >= promise.threshold
+    return rounded(probabilities).max(axis=1, initial=0.0) >= promise.threshold
 
 
 def divide(labels: np.ndarray, *, groups: Sequence[str] | None = None, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -210,7 +210,7 @@ def abstention_document(
             got="no known label",
             fix="give labelled pictures.",
         )
-    known = replace(known, probabilities=_rounded(known.probabilities))
+    known = replace(known, probabilities=rounded(known.probabilities))
     return {
         "curve": [asdict(point) for point in risk_coverage(known)],
         "aurc": asdict(aurc(known)),
@@ -271,8 +271,9 @@ def _unknown_document(unknown: UnknownScores) -> dict[str, Any]:
 
 def _held(probabilities: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> Predictions:
     ids = tuple(str(row) for row in range(len(labels)))
-    return Predictions(_rounded(probabilities), np.asarray(labels, dtype=np.int64), ids, classes)
+    return Predictions(rounded(probabilities), np.asarray(labels, dtype=np.int64), ids, classes)
 
 
-def _rounded(probabilities: np.ndarray) -> np.ndarray:
+def rounded(probabilities: np.ndarray) -> np.ndarray:
+    """Round to the precision in which held probabilities are kept."""
     return np.asarray(probabilities).astype(np.float32).astype(np.float64)

@@ -281,9 +281,10 @@ def _starts_and_shares(n: int, max_error: float, delta: float) -> tuple[list[int
 
 def _last_passed(plan: _Plan, errors: np.ndarray, max_error: float) -> int:
     """Make the tests in turn and count up to the last that passed; a test that passes hands its level on."""
-    from scipy.stats import binom
+    # Not from scipy.stats: importing that takes longer than predicting some pictures.
+    from scipy.special import bdtr
 
-    p, level, last = binom.cdf(errors, plan.ends, max_error), 0.0, 0
+    p, level, last = bdtr(errors.astype(np.float64), plan.ends, max_error), 0.0, 0
     for at, own in enumerate(plan.level):
         level += own
         if level and p[at] <= level:
@@ -295,9 +296,13 @@ def _last_passed(plan: _Plan, errors: np.ndarray, max_error: float) -> int:
 
 def _fewest(errors: np.ndarray, max_error: float, delta: float) -> np.ndarray:
     """Count the pictures of which `errors` may be wrong: fewer would be no surprise, of probability `delta`."""
-    from scipy.stats import nbinom
+    from scipy.special import nbdtr, nbdtrik
 
-    return (errors + 1 + nbinom.ppf(1.0 - delta, errors + 1, max_error)).astype(np.int64)
+    right = np.ceil(nbdtrik(1.0 - delta, errors + 1, max_error))
+    fewer = np.maximum(right - 1, 0)
+    # The inverse is found to some digits only: just below a whole number it may be one too many.
+    right = np.where(nbdtr(fewer.astype(np.int64), errors + 1, max_error) >= 1.0 - delta, fewer, right)
+    return (errors + 1 + right).astype(np.int64)
 
 
 def _why_not(n: int, plan: _Plan, errors: np.ndarray, max_error: float, delta: float) -> str:

@@ -7,13 +7,16 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
+from threading import Semaphore
 from typing import Protocol
 
 import numpy as np
 
 from linnaeus.data.decode import read_bytes
 from linnaeus.errors import CheckFailed, ModelError, PictureError
-from linnaeus.metrics.abstention import UNKNOWN, Judged, Judgement, keeps, together
+from linnaeus.machine import cores_here
+from linnaeus.metrics.abstention import UNKNOWN, Judged, Judgement, keeps, rounded, together
+from linnaeus.metrics.conformal import PredictionSets
 from linnaeus.metrics.costs import cheapest
 from linnaeus.metrics.selective import Promise
 from linnaeus.records import Place
@@ -31,6 +34,16 @@ class Model(Protocol):
     @property
     def classes(self) -> tuple[str, ...]:
         """K names."""
+        ...
+
+    @property
+    def portion(self) -> int:
+        """So many pictures a call of `judge` takes best."""
+        ...
+
+    @property
+    def calls(self) -> int:
+        """So many calls of `judge` at once are best."""
         ...
 
     @property
@@ -131,14 +144,17 @@ class Answers:
         return "|".join(name for name, inside in zip(self.classes, self.sets[row], strict=True) if inside)
 
 
-def predict(model: Model, paths: Iterable[str], demand: Demand = Demand(), *, workers: int = 4) -> Iterator[Answers]:
-    """Classify files in bounded memory, while the next ones are being decoded.
+def predict(model: Model, paths: Iterable[str], demand: Demand = Demand(), *, workers: int = 0) -> Iterator[Answers]:
+    """Classify files in bounded memory.
+
+    Each worker decodes a portion of pictures and has it answered itself: then no thread waits for another one's
+    pictures, and there are no more threads at work than cores (docs/predict.md has the measurements).
 
     Args:
         model: What answers.
         paths: Files; any number, taken as they come.
         demand: How careful the answers should be.
-        workers: Decoding threads.
+        workers: Threads; 0 is one for each core, 2 to 16.
 
     Yields:
         Answers for up to AT_ONCE inputs; all inputs appear once, in order.
@@ -147,17 +163,58 @@ def predict(model: Model, paths: Iterable[str], demand: Demand = Demand(), *, wo
         ModelError: The model cannot tell what is demanded.
         CheckFailed: The promised share of errors cannot be kept.
     """
-    rules = _Rules.of(model, demand)
-    waiting_paths = iter(paths)
-    with ThreadPoolExecutor(workers, "predict") as pool:
-        waiting: deque[tuple[list[str], list[Future[np.ndarray | PictureError]]]] = deque()
+    rules, waiting_paths = _Rules.of(model, demand), iter(paths)
+    workers = workers or max(2, min(16, cores_here()))
+    portion = min(model.portion, AT_ONCE)
+    with _Workers(model, workers) as pool:
+        waiting: deque[list[Future[_Portion]]] = deque()
         while True:
-            while len(waiting) < 2 and (chunk := list(islice(waiting_paths, AT_ONCE))):
-                waiting.append((chunk, [pool.submit(_read, model, path) for path in chunk]))
+            # Enough for all workers while this thread writes the answers of one chunk.
+            while len(waiting) < 2 + workers * portion // AT_ONCE and (chunk := list(islice(waiting_paths, AT_ONCE))):
+                waiting.append([pool.submit(chunk[at : at + portion]) for at in range(0, len(chunk), portion)])
             if not waiting:
                 return
-            names, futures = waiting.popleft()
-            yield _answer(model, rules, names, [future.result() for future in futures])
+            yield _answers(model, rules, [future.result() for future in waiting.popleft()])
+
+
+@dataclass(frozen=True)
+class _Portion:
+    """Some inputs, read and answered.
+
+    Attributes:
+        paths: As they were given.
+        errors: "" or why the picture cannot be read.
+        judged: Of those that can be read, in their order.
+    """
+
+    paths: list[str]
+    errors: list[str]
+    judged: Judged
+
+
+class _Workers:
+    """Threads that read and answer; no more calls of the model at once than it likes."""
+
+    def __init__(self, model: Model, count: int) -> None:
+        self._model, self._calls = model, Semaphore(model.calls)
+        self._pool = ThreadPoolExecutor(count, "predict")
+
+    def submit(self, paths: list[str]) -> Future[_Portion]:
+        return self._pool.submit(self._work, paths)
+
+    def _work(self, paths: list[str]) -> _Portion:
+        read = [_read(self._model, path) for path in paths]
+        errors = [str(one) if isinstance(one, PictureError) else "" for one in read]
+        pictures = [one for one in read if isinstance(one, np.ndarray)]
+        with self._calls:
+            return _Portion(paths, errors, _judge(self._model, pictures))
+
+    def __enter__(self) -> _Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # Whoever stops early does not wait for what nobody will see.
+        self._pool.shutdown(cancel_futures=True)
 
 
 def _read(model: Model, path: str) -> np.ndarray | PictureError:
@@ -169,10 +226,11 @@ def _read(model: Model, path: str) -> np.ndarray | PictureError:
 
 @dataclass(frozen=True)
 class _Rules:
-    """The demand, turned into a promise once."""
+    """The demand, turned once into a promise and a rule for sets; None of a model that cannot tell."""
 
     demand: Demand
-    promise: Promise | None
+    promise: Promise | None = None
+    sets: PredictionSets | None = None
 
     @classmethod
     def of(cls, model: Model, demand: Demand) -> _Rules:
@@ -183,22 +241,22 @@ class _Rules:
                     got="a model with too few validation pictures",
                     fix="train with more pictures, or leave --max-error out.",
                 )
-            return cls(demand, None)
+            return cls(demand)
         promise = model.judgement.promise(MAX_ERROR if demand.max_error is None else demand.max_error)
         if demand.max_error is not None and not promise.possible:
             raise CheckFailed(
                 f"at most {100 * demand.max_error:g} % errors should be promised.", got=promise.why, fix="ask for less."
             )
-        return cls(demand, promise)
+        return cls(demand, promise, model.judgement.rule(demand.coverage))
 
 
-def _answer(model: Model, rules: _Rules, paths: list[str], read: list[np.ndarray | PictureError]) -> Answers:
-    N, judgement = len(paths), model.judgement
-    rows = [row for row, one in enumerate(read) if isinstance(one, np.ndarray)]
-    errors = tuple(str(one) if isinstance(one, PictureError) else "" for one in read)
-    judged = _judge(model, [read[row] for row in rows])  # type: ignore[misc]
+def _answers(model: Model, rules: _Rules, portions: list[_Portion]) -> Answers:
+    paths = tuple(path for one in portions for path in one.paths)
+    errors = tuple(error for one in portions for error in one.errors)
+    judged = together([one.judged for one in portions if len(one.judged.probabilities)] or [portions[0].judged])
+    rows, N = [row for row, error in enumerate(errors) if not error], len(paths)
     answers = Answers(
-        paths=tuple(paths),
+        paths=paths,
         probabilities=_spread(judged.probabilities, rows, N, np.nan),
         errors=errors,
         classes=model.classes,
@@ -206,14 +264,12 @@ def _answer(model: Model, rules: _Rules, paths: list[str], read: list[np.ndarray
         unknown=None if judged.unknown is None else _spread(judged.unknown, rows, N, False),
         demand=rules.demand,
     )
-    if judgement is None:
+    if rules.sets is None:
         return answers
     accepted = None
     if rules.promise is not None and rules.promise.possible:
         accepted = _spread(keeps(rules.promise, judged.probabilities), rows, N, False)
-    sets = (
-        judgement.sets(judged.probabilities, rules.demand.coverage) if rows else np.zeros((0, len(model.classes)), bool)
-    )
+    sets = rules.sets.sets(rounded(judged.probabilities)) if rows else np.zeros((0, len(model.classes)), bool)
     return replace(answers, accepted=accepted, sets=_spread(sets, rows, N, False))
 
 
