@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from linnaeus.learn.engine import Engine
-from linnaeus.learn.infer import infer
+from linnaeus.learn.infer import _one_behind, infer
 from linnaeus.nn.input import FromBytes
 from linnaeus.records import Preprocessing
 
@@ -96,3 +96,17 @@ def test_dropout_sleeps_and_no_gradient_is_kept():
     one, two = (torch.cat(list(infer(net, [pictures(5)], HOW, Engine()))) for _ in range(2))
     assert torch.equal(one, two)
     assert not one.requires_grad
+
+
+def test_a_device_is_asked_for_an_answer_when_it_has_got_the_next_piece_of_work():
+    asked = []
+
+    def answers():
+        for number in range(4):
+            asked.append(number)
+            yield torch.tensor(number)
+
+    got = []
+    for answer in _one_behind(answers()):
+        got.append((int(answer), len(asked)))
+    assert got == [(0, 2), (1, 3), (2, 4), (3, 4)]

@@ -78,8 +78,9 @@ class Engine:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def send(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Bring a tensor from main memory to the device, without waiting until it is there."""
-        return (tensor.pin_memory() if self.device.type == "cuda" else tensor).to(self.device, non_blocking=True)
+        """Bring a tensor to the device, without waiting until it is there."""
+        pins = self.device.type == "cuda" and tensor.device.type == "cpu"
+        return (tensor.pin_memory() if pins else tensor).to(self.device, non_blocking=True)
 
     def free_bytes(self) -> int:
         """Count the free bytes of the device's own memory; 0 where it has none of its own."""

@@ -21,6 +21,8 @@ from linnaeus.records import Preprocessing
 PIXELS_AT_ONCE = {"bf16": 2**18, "fp32": 2**17}
 """Pixels of one piece of work: more falls out of the processor's caches, less does not pay for the call
 (benchmarks/machine.py)."""
+PIXELS_ON_A_GPU = 2**24
+"""There, few pictures at a time leave most of it idle."""
 
 
 def infer(
@@ -39,7 +41,8 @@ def infer(
     """
     from_bytes = FromBytes(preprocessing.mean, preprocessing.std).to(engine.device)
     placed = engine.place(network).eval()
-    pieces = _pieces(blocks, PIXELS_AT_ONCE[engine.precision] // preprocessing.size_px**2)
+    at_once = PIXELS_AT_ONCE[engine.precision] if engine.device.type == "cpu" else PIXELS_ON_A_GPU
+    pieces = _pieces(blocks, at_once // preprocessing.size_px**2)
     first = next(pieces, None)
     if first is None:
         return
@@ -63,10 +66,10 @@ def infer_tensors(network: nn.Module, pieces: Iterable[Tensor], engine: Engine) 
 
     def answer(piece: Tensor) -> Tensor:
         with torch.inference_mode(), engine.autocast():
-            return network(piece.to(engine.device)).float().cpu()
+            return network(engine.send(piece)).float()
 
     if engine.device.type != "cpu":
-        yield from map(answer, pieces)
+        yield from _one_behind(map(answer, pieces))
         return
     with one_thread_each(engine.cores) as pool:
         waiting: deque[Future[Tensor]] = deque()
@@ -76,6 +79,17 @@ def infer_tensors(network: nn.Module, pieces: Iterable[Tensor], engine: Engine) 
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def _one_behind(answers: Iterator[Tensor]) -> Iterator[Tensor]:
+    """Fetch each answer from the device when the next one has been asked for, so that it is never idle."""
+    waiting: deque[Tensor] = deque()
+    for answer in answers:
+        waiting.append(answer)
+        if len(waiting) > 1:
+            yield waiting.popleft().cpu()
+    while waiting:
+        yield waiting.popleft().cpu()
 
 
 def _pieces(blocks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:

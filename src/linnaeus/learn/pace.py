@@ -49,5 +49,8 @@ def seconds_per_step(
     twin = copy.deepcopy(network)
     optimizer = make_optimizer(twin, settings, set(), {})
     with engine.sharing(twin, pieces):
-        marks = [time.perf_counter() for _ in train(twin, batches, objective, optimizer, lambda _: 0.0, engine)]
+        marks = []
+        for _ in train(twin, batches, objective, optimizer, lambda _: 0.0, engine):
+            engine.wait()
+            marks.append(time.perf_counter())
     return statistics.median(np.diff(marks)) if len(marks) > 1 else 0.0

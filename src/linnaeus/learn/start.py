@@ -55,7 +55,9 @@ def begin(
 def _features(network: nn.Module, material: Material, rows: np.ndarray, engine: Engine, talk: Talk) -> torch.Tensor:
     """Compute what the linear head reads, float32 [N, D]."""
     from_bytes = FromBytes(material.preprocessing.mean, material.preprocessing.std)
-    first = from_bytes(torch.from_numpy(material.pixels.block(rows[:1], material.preprocessing.size_px)))
+    first = from_bytes(torch.from_numpy(material.pixels.block(rows[:1], material.preprocessing.size_px))).to(
+        engine.device
+    )
     with torch.no_grad():
         features(network.eval(), first)  # tells whether this network's features are what its head reads
     parts, done = [], 0
