@@ -17,6 +17,7 @@ class of least cost, a mistake costing by the inverse size of its class.
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
@@ -199,6 +200,10 @@ def table(
             chosen.update([settled] if name == "auto" else [])
             for score, value in measured(data, split, logits_of, kinds[name]):
                 scores[name, score].append(value)
+        told = (
+            f"{name} {100 * scores[name, 'balanced'][-1]:.1f}, {100 * scores[name, 'f1'][-1]:.1f}" for name in options
+        )
+        print(f"  {title}, seed {seed}: {'; '.join(told)}", file=sys.stderr, flush=True)
     sizes = np.bincount(data.dataset.labels[data.cut(ratio, 0).rows("train")])
     print(
         f"\n## {title}: {int(sizes.sum())} training pictures, {sizes.max()} to {sizes.min()} of a class, {seeds} seeds\n"
