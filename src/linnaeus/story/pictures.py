@@ -13,6 +13,7 @@ from linnaeus.data import corrections
 from linnaeus.data.cache import Scan, scan
 from linnaeus.data.folders import default_cache_dir
 from linnaeus.data.sources import open_source
+from linnaeus.learn.engine import one_blas_thread
 from linnaeus.records import Dataset, Finding, Preprocessing
 from linnaeus.run import Run
 from linnaeus.talk import Talk
@@ -106,7 +107,9 @@ def look_at_all(
         alike = None
         if copies:
             progress = partial(talk.progress, "looking for copies")
-            alike = find_copies(mended, rest, how, cache_dir=cache_dir, progress=progress)
+            # It shares its work out to the cores by itself.
+            with one_blas_thread():
+                alike = find_copies(mended, rest, how, cache_dir=cache_dir, progress=progress)
         findings = corrections.silence(audit(mended, rest, alike), mended, rest.hashes, decided)
     kept = mended.without(findings)
     rows = _rows(mended, kept)
