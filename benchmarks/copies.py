@@ -1,12 +1,14 @@
 """Do altered copies of pictures end up on both sides of the split? And are unrelated pictures left alone?
 
     python benchmarks/copies.py [--flowers N] [--cifar N] [--seed S]
+    python benchmarks/copies.py --whole
     python benchmarks/copies.py --scale [--most N]
 
 Plants copies of the flowers (each kind of change on its own, and all at once), looks for copies, splits, and counts how
 many planted pairs lie on both sides with and without near-duplicate clusters, and which clusters hold
 pictures of several originals. The same for pictures of CIFAR-10 (32 px) and for crops of other textures. Those
-are near-duplicates from the start, or mistakes: they are named, to be looked at. With --scale: time and memory of search
+are near-duplicates from the start, or mistakes: they are named, to be looked at. With --whole: time for all of CIFAR-10 as
+it is, and how many clusters it has. With --scale: time and memory of search
 for made-up descriptions and hashes, without pictures; of large sets 20,000 are asked for their neighbours, and the time
 is scaled.
 """
@@ -31,6 +33,7 @@ import bench
 from linnaeus.config import SplitSettings
 from linnaeus.data.cache import Scan, scan
 from linnaeus.data.sources import open_source
+from linnaeus.learn.engine import one_blas_thread
 from linnaeus.metrics import wilson
 from linnaeus.records import Dataset, Example, Place, Preprocessing
 from linnaeus.verbs.audit import Copies, find_copies
@@ -65,6 +68,8 @@ def main() -> None:
     print(bench.header())
     if arguments.scale:
         return scale(arguments.most)
+    if arguments.whole:
+        return whole()
     flowers = sorted((bench.SHARED / "flowers").glob("*/*.jpg"))
     draw = np.random.default_rng(arguments.seed)
     with tempfile.TemporaryDirectory() as name:
@@ -74,6 +79,13 @@ def main() -> None:
         judge("CIFAR-10", plant(small, arguments.cifar, folder / "small copies", draw), SMALL, folder)
         textures = [*write_textures(folder / "textures")]
         judge("textures", plant(textures, len(textures) // 4, folder / "texture copies", draw), PHOTOS, folder)
+
+
+def whole() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        dataset = open_source(bench.cifar10(Path(name)), cache_dir=Path(name))
+        _, copies, seconds = look(dataset, SMALL, Path(name) / "cache")
+    print(f"\nCIFAR-10: {len(dataset):,} pictures, {len(copies.clusters):,} clusters; {seconds}")
 
 
 def plant(originals: list[Path], count: int, folder: Path, draw: np.random.Generator) -> Planted:
@@ -146,7 +158,8 @@ def look(dataset: Dataset, preprocessing: Preprocessing, cache: Path) -> tuple[S
     times = []
     for _ in range(2):
         started, processor = time.perf_counter(), time.process_time()
-        copies = find_copies(dataset, found, preprocessing, cache_dir=cache)
+        with one_blas_thread():  # as an audit does
+            copies = find_copies(dataset, found, preprocessing, cache_dir=cache)
         times.append(
             f"{time.perf_counter() - started:.1f} s ({time.process_time() - processor:.1f} s of processor time)"
         )
@@ -258,6 +271,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--flowers", type=int, default=500, help="originals that get a copy of each kind")
     parser.add_argument("--cifar", type=int, default=500, help="the same for CIFAR-10, among ten times as many")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--whole", action="store_true", help="all of CIFAR-10, without planted copies")
     parser.add_argument("--scale", action="store_true", help="time and memory of search instead")
     parser.add_argument("--most", type=int, default=1_000_000)
     parser.add_argument("--one", type=int, default=0, help=argparse.SUPPRESS)
