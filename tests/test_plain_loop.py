@@ -4,9 +4,10 @@ The loop knows nothing of Linnaeus but the order of the pictures and what was dr
 otherwise, `CLOSE` says by how much; all others give the same bits.
 """
 
+import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch.nn import functional
 from linnaeus.config import AugmentSettings, OptimSettings
 from linnaeus.data.batches import Feed
 from linnaeus.learn.captured import Captured, Twin, make_recordable
+from linnaeus.learn.compiled import Compiling
 from linnaeus.learn.engine import Engine
 from linnaeus.learn.frozen import FrozenFeed
 from linnaeus.learn.infer import infer
@@ -109,6 +111,7 @@ class Way:
     replayed: bool = False
     frozen: bool = False
     norm: bool = True
+    options: dict = field(default_factory=dict)
     settings: AugmentSettings = MOVES
     plain: dict = None
     close: dict = None
@@ -149,7 +152,7 @@ def our_loop(net, given, way):
     quicken = partial
     if way.replayed:
         make_recordable(optimizer, engine.device)
-        quicken = partial(Captured, recorder=Twin())
+        quicken = partial(Captured, recorder=Twin(), **way.options)
     with engine.sharing(upper, way.pieces):
         for _ in train(upper, batches, supervised(), optimizer, lambda s: 1 - s / STEPS, engine, quicken=quicken):
             pass
@@ -212,3 +215,17 @@ def test_keeping_freed_memory_changes_no_weight(tmp_path, request):
     subprocess.run(command, check=True)
     for key, value in torch.load(tmp_path / "weights.pt").items():
         assert torch.equal(kept[key], value), key
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+def test_compiled_steps_give_the_weights_of_the_plain_loop(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    compiling = Compiling("on", STEPS, "a test", tmp_path)
+    plain = plain_loop(network().train(), feed(), **LIKE_OURS)
+    way = Way(replayed=True, options={"compiling": compiling})
+    ours = our_loop(network().train(), feed(), way)
+    assert compiling.reason == "as asked for"
+    assert list(tmp_path.rglob("*.so"))
+    for key, value in plain.items():
+        torch.testing.assert_close(ours[key], value, **CLOSE)

@@ -16,6 +16,7 @@ TINY = Facts(pictures=4, train=2, classes=2, side_px=30, grey=False)
 ALL = {"digits": DIGITS, "cifar": CIFAR, "photos": PHOTOS, "grey photos": GREY_PHOTOS, "tiny": TINY}
 PLAIN = Machine("cpu", "some processor", 2, 8.0, False)
 QUICK = Machine("cpu", "some processor", 2, 8.0, True)
+GPU = Machine("cuda", "some GPU", 16, 64.0, True)
 
 NEEDED = {
     "data": ("size_px", "resize", "crop_fraction", "interpolation", "channels"),
@@ -204,3 +205,10 @@ def test_a_short_budget_takes_the_slim_network_for_many_small_pictures(budget_s,
     assert used.model.name == name
     reason = next(one.reason for one in decisions if one.setting == "model.name")
     assert ("budget" in reason) == (name == "small-32")
+
+
+def test_a_gpu_gets_more_small_pictures_at_a_time_at_the_rate_that_belongs_to_them():
+    on_cpu, on_gpu = (plan(Recipe(), CIFAR, machine)[0] for machine in (QUICK, GPU))
+    assert (on_cpu.train.batch_size, on_gpu.train.batch_size) == (500, 2000)
+    assert (on_cpu.optim.lr, on_gpu.optim.lr) == (0.12, 0.24)
+    assert plan(Recipe(), PHOTOS, GPU)[0].train.batch_size == plan(Recipe(), PHOTOS, QUICK)[0].train.batch_size
