@@ -25,9 +25,9 @@ def test_the_solution_is_that_of_scikit_learn():
     features, labels = clouds()
     found = solve_head(features, labels, 3, three_folds(len(labels)))
     mean, deviation = features.mean(0), features.std(0)
+    scaled = ((features - mean) / (deviation * deviation.mean()).sqrt()).double().numpy()
     theirs = LogisticRegression(C=1 / (found.strength * len(labels)), tol=1e-10, max_iter=10_000)
-    theirs.fit(((features - mean) / deviation).double().numpy(), labels.numpy())
-    expected = theirs.predict_proba(((features - mean) / deviation).double().numpy())
+    expected = theirs.fit(scaled, labels.numpy()).predict_proba(scaled)
     ours = torch.softmax(features @ found.weight.T + found.bias, 1).numpy()
     assert np.abs(ours - expected).max() < 2e-3
 
@@ -111,7 +111,7 @@ def test_class_weights_help_the_rare_class():
 
 def test_the_search_stops_where_weaker_penalties_only_get_worse(monkeypatch):
     solved, solve = [], head._solve
-    monkeypatch.setattr(head, "_solve", lambda *args: solved.append(args[3]) or solve(*args))
+    monkeypatch.setattr(head, "_solve", lambda *args: solved.append(args[2]) or solve(*args))
     draw = torch.Generator().manual_seed(0)
     noise, labels = torch.randn(60, 100, generator=draw), torch.randint(3, (60,), generator=draw)
     solve_head(noise, labels, 3, three_folds(60))
@@ -150,3 +150,17 @@ def test_resampling_sees_the_rows_of_the_other_folds_only_and_then_all():
     same, plain = (solve_head(features, labels, 3, three_folds(90), resample=one) for one in (keep, None))
     assert sizes == [60, 60, 60, 90]
     assert torch.equal(same.weight, plain.weight)
+
+
+def test_the_search_goes_on_where_it_gets_better():
+    def tried(scores):
+        known, order = {}, []
+        for strength in head._downhill(STRENGTHS, known):
+            order.append(STRENGTHS.index(strength))
+            known[strength] = scores[order[-1]]
+        return order
+
+    assert tried([9, 8, 7, 6, 5, 4, 3, 4, 5]) == [6, 5, 7]
+    assert tried([9, 8, 7, 3, 4, 5, 6, 7, 8]) == [6, 5, 4, 3, 2]
+    assert tried([9, 8, 7, 6, 5, 4, 3, 2, 1]) == [6, 5, 7, 8]
+    assert tried([1, 2, 3, 4, 5, 6, 7, 8, 9]) == [6, 5, 4, 3, 2, 1, 0]

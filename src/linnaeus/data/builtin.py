@@ -13,6 +13,7 @@ import numpy as np
 from linnaeus.data.archive import unpack, unpacked_folder
 from linnaeus.data.binary import find_binary, list_binary
 from linnaeus.data.classes import class_findings
+from linnaeus.data.digits import read_digits
 from linnaeus.data.download import fetch, file_digest
 from linnaeus.data.folders import Progress, build_once
 from linnaeus.data.tree import list_folder
@@ -171,8 +172,6 @@ def _list_digits(entry: Entry, cache_dir: Path) -> Dataset:
 
 
 def _write_digits(folder: Path) -> None:
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    grey = np.rint(digits.data * (255 / 16)).astype(np.uint8)
-    np.column_stack([digits.target.astype(np.uint8), grey]).tofile(folder / "digits.bin")
+    pictures, labels = read_digits()
+    grey = np.rint(pictures.reshape(len(pictures), -1) * (255 / 16)).astype(np.uint8)
+    np.column_stack([labels, grey]).tofile(folder / "digits.bin")

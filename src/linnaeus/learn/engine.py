@@ -139,6 +139,17 @@ def _keep_freed_memory() -> None:
 
 
 @contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Let torch compute with one thread inside the block: many small steps cost more in waiting than they gain."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Let numpy's linear algebra compute with one thread inside the block.
 

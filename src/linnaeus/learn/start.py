@@ -41,10 +41,7 @@ def begin(
         network.init_from(from_bytes(torch.from_numpy(np.concatenate(list(material.blocks(some))))))
     if recipe.train.start != "head":
         return settle_without_head(recipe.train, material.counts())
-    found = known
-    if found is None:
-        with talk.stage("features"):
-            found = _features(network, material, rows, engine, talk)
+    found = known if known is not None else features_of(network, material, engine, talk)
     labels, folds = torch.from_numpy(material.labels[rows]), folds_of([material.hashes[row] for row in rows])
     with talk.stage("head"):
         head, settled = settle_head(found, labels, len(material.classes), folds, recipe.train, recipe.seed)
@@ -52,8 +49,9 @@ def begin(
     return settled
 
 
-def _features(network: nn.Module, material: Material, rows: np.ndarray, engine: Engine, talk: Talk) -> torch.Tensor:
-    """Compute what the linear head reads, float32 [N, D]."""
+def features_of(network: nn.Module, material: Material, engine: Engine, talk: Talk) -> torch.Tensor:
+    """Compute what the linear head reads of the training pictures, float32 [N, D], in their order."""
+    rows = material.split.rows("train")
     from_bytes = FromBytes(material.preprocessing.mean, material.preprocessing.std)
     first = from_bytes(torch.from_numpy(material.pixels.block(rows[:1], material.preprocessing.size_px))).to(
         engine.device
@@ -61,7 +59,7 @@ def _features(network: nn.Module, material: Material, rows: np.ndarray, engine: 
     with torch.no_grad():
         features(network.eval(), first)  # tells whether this network's features are what its head reads
     parts, done = [], 0
-    with headless(network):
+    with talk.stage("features"), headless(network):
         for part in infer(network, material.blocks(rows), material.preprocessing, engine):
             parts.append(part)
             done += len(part)

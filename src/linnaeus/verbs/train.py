@@ -14,8 +14,10 @@ from linnaeus.learn.distill import Teacher, same_classes
 from linnaeus.learn.engine import Engine
 from linnaeus.learn.fit import Fit, Fitted
 from linnaeus.learn.material import Material
-from linnaeus.learn.start import begin
+from linnaeus.learn.start import begin, features_of
+from linnaeus.metrics.unknown import Seen
 from linnaeus.nn import zoo
+from linnaeus.nn.head import linear_head
 from linnaeus.records import Decision
 from linnaeus.run import Run
 from linnaeus.talk import Clock, Talk
@@ -25,10 +27,17 @@ __all__ = ["Material", "Trained", "train"]
 
 @dataclass(frozen=True)
 class Trained:
-    """What came out of a training: a classifier that is not calibrated yet, and how it went."""
+    """What came out of a training.
+
+    Attributes:
+        classifier: Not calibrated yet.
+        fitted: How it went.
+        seen: What the network makes of the training pictures, in their order, where that was computed anyhow.
+    """
 
     classifier: Classifier
     fitted: Fitted
+    seen: Seen | None = None
 
 
 def train(run: Run, material: Material, recipe: Recipe, *, clock: Clock, talk: Talk) -> Trained:
@@ -60,12 +69,17 @@ def train(run: Run, material: Material, recipe: Recipe, *, clock: Clock, talk: T
         options=recipe.model.options,
     )
     engine.place(network)
-    start = partial(begin, network, material, recipe, engine, talk)
+    start, seen = partial(begin, network, material, recipe, engine, talk), None
     if recipe.train.epochs:
         teacher = _teacher(recipe.train.teacher, material, engine) if recipe.train.teacher else None
         fitted = Fit(run, network, material, recipe, engine, clock, talk, start, teacher).run_through()
+    elif recipe.train.start == "head":
+        found = features_of(network, material, engine, talk)
+        fitted = Fitted(0, 0, "the head is solved, nothing else was trained", _told(start(found), talk))
+        with torch.no_grad():
+            seen = Seen(linear_head(network)(found).double().numpy(), found.numpy())
     else:
-        fitted = Fitted(0, 0, "the head is solved, nothing else was trained", _told(start(None), talk))
+        fitted = Fitted(0, 0, "nothing was trained", _told(start(None), talk))
     classifier = Classifier(
         network=network,
         architecture=recipe.model.name,
@@ -73,7 +87,7 @@ def train(run: Run, material: Material, recipe: Recipe, *, clock: Clock, talk: T
         preprocessing=material.preprocessing,
         options=recipe.model.options,
     )
-    return Trained(classifier, fitted)
+    return Trained(classifier, fitted, seen)
 
 
 def _teacher(name: str, material: Material, engine: Engine) -> Teacher:

@@ -47,6 +47,8 @@ def calibrate(
     candidates: int,
     seed: int,
     talk: Talk,
+    known: Seen | None = None,
+    strange_each: int = OUTLIERS_OF_A_KIND,
 ) -> Calibrated:
     """Fit probabilities on one half of the validation pictures, and rules for abstaining on the other half.
 
@@ -61,6 +63,8 @@ def calibrate(
         candidates: Number of networks that the validation pictures chose among.
         seed: Of the halves.
         talk: Where progress goes.
+        known: What the network makes of the training pictures, in their order in the split, where that is known.
+        strange_each: Strange pictures that are made of each kind.
     """
     val = split.rows("val")
     labels = dataset.labels[val]
@@ -77,7 +81,13 @@ def calibrate(
     classifier = replace(classifier, calibration=calibration)
     if not len(held):
         return Calibrated(classifier)
-    detectors, choice = _detector(classifier, _take(seen, held), dataset, scan, split, seed, talk)
+    train = split.rows("train")
+    bank = _evenly(train[dataset.labels[train] >= 0], dataset.labels, BANK_PICTURES, seed)
+    known_bank = seen_of(classifier, scan, bank, talk) if known is None else _take(known, np.searchsorted(train, bank))
+    # Of equals the first is taken: features tell strange pictures that the logits do not.
+    detectors = tuple(reversed(fit_detectors(known_bank, dataset.labels[bank], seed=seed)))
+    made = strangers(classifier, scan, val, seed, talk, strange_each)
+    choice = choose_detector(detectors, _take(seen, held), made, share=NOT_STRANGE)
     predictions = Predictions(
         calibration.probabilities(seen.logits[held]), labels[held], tuple(map(str, held)), classifier.classes
     )
@@ -85,9 +95,11 @@ def calibrate(
     return Calibrated(replace(classifier, judgement=judgement), detectors, choice)
 
 
-def strangers(classifier: Classifier, scan: Scan, rows: np.ndarray, seed: int, talk: Talk) -> Mapping[str, Seen]:
-    """Make pictures of no class out of some rows, and look at them."""
-    rows = np.random.default_rng(seed).permutation(rows)[:OUTLIERS_OF_A_KIND]
+def strangers(
+    classifier: Classifier, scan: Scan, rows: np.ndarray, seed: int, talk: Talk, each: int = OUTLIERS_OF_A_KIND
+) -> Mapping[str, Seen]:
+    """Make pictures of no class out of some rows, so many of each kind, and look at them."""
+    rows = np.random.default_rng(seed).permutation(rows)[:each]
     pictures = scan.pixels.block(np.sort(rows), classifier.preprocessing.size_px)
     made = outliers(pictures, classifier.classes, seed=seed)
     sizes = np.cumsum([0, *(len(one) for one in made.values())])
@@ -102,17 +114,6 @@ def strangers(classifier: Classifier, scan: Scan, rows: np.ndarray, seed: int, t
     return {
         name: _take(seen, np.arange(begin, end)) for name, begin, end in zip(made, sizes[:-1], sizes[1:], strict=True)
     }
-
-
-def _detector(
-    classifier: Classifier, held: Seen, dataset: Dataset, scan: Scan, split: Split, seed: int, talk: Talk
-) -> tuple[tuple[Detector, ...], Choice]:
-    train, labels = split.rows("train"), dataset.labels
-    bank = _evenly(train[labels[train] >= 0], labels, BANK_PICTURES, seed)
-    # Of equals the first is taken: features tell strange pictures that the logits do not.
-    detectors = tuple(reversed(fit_detectors(seen_of(classifier, scan, bank, talk), labels[bank], seed=seed)))
-    made = strangers(classifier, scan, split.rows("val"), seed, talk)
-    return detectors, choose_detector(detectors, held, made, share=NOT_STRANGE)
 
 
 def _evenly(rows: np.ndarray, labels: np.ndarray, most: int, seed: int) -> np.ndarray:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from linnaeus.data.digits import read_digits
+
 DIGITS = frozenset("0123456789")
 PATCHES = 4
 """Patches along each side of a shuffled picture."""
@@ -66,10 +68,9 @@ def _two_in_one(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _digits(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Take handwritten digits, which come with scikit-learn."""
     import cv2
-    from sklearn.datasets import load_digits
 
     n, S, _, C = pictures.shape
-    small = (load_digits().images * 255 / 16).astype(np.uint8)
+    small = (read_digits()[0] * (255 / 16)).astype(np.uint8)
     chosen = small[rng.permutation(len(small))[:n] if n <= len(small) else rng.integers(0, len(small), n)]
     large = np.stack([cv2.resize(one, (S, S), interpolation=cv2.INTER_CUBIC) for one in chosen])
     return np.repeat(large[..., None], C, axis=3)
