@@ -11,6 +11,7 @@ from linnaeus.config import OptimSettings
 from linnaeus.learn.captured import WARM_UP, Captured, Graphs, Twin, make_recordable
 from linnaeus.learn.compiled import Compiling
 from linnaeus.learn.engine import Engine
+from linnaeus.learn.late import Late
 from linnaeus.learn.loop import train
 from linnaeus.learn.objectives import Batch, Outcome, supervised
 from linnaeus.learn.optim import make_optimizer
@@ -263,3 +264,23 @@ def test_a_cuda_graph_gives_the_weights_of_usual_steps(name):
     assert usual[1]["loss"] == pytest.approx(replayed[1]["loss"], rel=1e-4)
     for key, value in usual[0].items():
         assert torch.allclose(value.double(), replayed[0][key].double(), rtol=1e-4, atol=1e-5), key
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_no_step_makes_the_host_wait_for_a_gpu():
+    engine, net = Engine(seed=3), network().to("cuda").train()
+    optimizer = make_optimizer(net, OptimSettings(name="muon", lr=0.05), no_decay(net), {})
+    make_recordable(optimizer, engine.device)
+    given = [Batch(one.pictures.to("cuda"), one.labels.to("cuda"), one.seed) for one in batches((6,) * 70)]
+    late, read = Late(), []
+    steps = train(
+        net, given, supervised(), optimizer, lambda _: 1.0, engine, quicken=partial(Captured, recorder=Graphs())
+    )
+    try:
+        for step in steps:
+            read += late.note(step)
+            torch.cuda.set_sync_debug_mode("error" if step.number > 2 * WARM_UP else "default")
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert len(read + late.everything()) == 70

@@ -143,9 +143,9 @@ class Fit:
         schedule = make_schedule(self.recipe.optim, total, per_epoch)
         self.freezing = stages.freezing_steps(self.recipe.model.freeze_after or (), total)
         self._hold_stages(self.state.progress.step)
-        self.began_at = time.perf_counter()
+        steps, self.began_at = self._steps(schedule, 0 if self.state.progress.ended else total), time.perf_counter()
         with interruptible() as interrupted, self.engine.sharing(self.upper, self._pieces()):
-            for step in self._steps(schedule, 0 if self.state.progress.ended else total):
+            for step in steps:
                 self._note(step)
                 done = step.number + 1
                 if done % per_epoch == 0 or done == total:
