@@ -105,7 +105,7 @@ def settle_head(
     if ratio(counts) < ABOUT_EQUAL:
         return plain, Settled("none", "the classes are about equally large")
     if plain.held_out is None:
-        return plain, Settled("none", "too few pictures to try anything on")
+        return plain, Settled("none", "too few pictures, or too many classes, to try anything on")
     return _best(plain, solve, labels, classes, counts)
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from linnaeus.learn.infer import one_thread_each
+from linnaeus.learn.many import discriminant_head
 from linnaeus.learn.objectives import CROSS_ENTROPY, Loss
 from linnaeus.machine import cores_here
 
@@ -20,6 +21,9 @@ EXACTLY, ROUGHLY = 1e-7, 1e-5
 """Relative gain of a step at which solving ends; to compare penalties, the rough one is enough."""
 CURVATURE = 0.05
 """About how fast the slope of the loss changes with a logit, where a head has learned something."""
+MANY = 3e9
+"""Rows x features x classes, from which on a closed form is taken: what is solved here would take minutes, then hours."""
+
 
 Resample = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Makes other features [M, D] and labels [M] of features [N, D] and labels [N]."""
@@ -32,9 +36,10 @@ class Head:
     Attributes:
         weight: [K, D].
         bias: [K].
-        strength: L2 penalty that was chosen.
+        strength: L2 penalty that was chosen; the shrinkage where a closed form was taken.
         scores: Cross-validated loss of each strength that was tried.
-        held_out: Logits of each row by heads that did not see it, at that strength, [N, K]; None if there was but one fold.
+        held_out: Logits of each row by heads that did not see it, at that strength, [N, K]; None if there was but one fold,
+            or very many classes.
     """
 
     weight: Tensor
@@ -91,6 +96,10 @@ def solve_head(
     Returns:
         Weights for the features as they are: centre and scale are folded in.
     """
+    if len(labels) * features.shape[1] * classes > MANY:
+        known = resample(features, labels) if resample is not None else (features, labels)
+        chosen = folds if resample is None else np.arange(len(known[1])) % 3
+        return Head(*discriminant_head(*known, classes, chosen, judge or loss))
     mean, deviation = features.mean(0), features.std(0).clamp_min(1e-6)
     scale = (deviation * deviation.mean()).sqrt()
     rows, judge = _Rows((features - mean) / scale, labels), judge or loss

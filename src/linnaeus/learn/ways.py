@@ -255,7 +255,8 @@ def _training_rate(network: nn.Module, used: Recipe, how: Preprocessing, cores: 
 def _median_s(work: Callable[[], object]) -> float:
     """Time some work, after once to warm up: the median of three, of fewer where it takes long."""
     work()
-    began, seconds = time.perf_counter(), []
+    seconds: list[float] = []
+    began = time.perf_counter()
     while len(seconds) < 3 and time.perf_counter() - began < ONE_WAY_S:
         started = time.perf_counter()
         work()

@@ -1,0 +1,85 @@
+"""A head for very many classes: a linear discriminant in closed form, whose cost is that of reading the features."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from linnaeus.learn.discriminant import discriminant
+from linnaeus.learn.objectives import Loss
+
+SHRINKAGES = (0.003, 0.01, 0.03, 0.1, 0.3, 0.6)
+"""Candidates for the share of the covariance that is replaced by a multiple of the identity."""
+TEMPERATURES = tuple(2.0**power for power in np.arange(-3, 4.5, 0.5).tolist())
+JUDGED_NUMBERS = 2**24
+"""So many held-out logits at most judge a candidate: more would change the choice as little as they would fit into memory."""
+ROWS = 8192
+
+
+def discriminant_head(
+    features: Tensor, labels: Tensor, classes: int, folds: np.ndarray, loss: Loss
+) -> tuple[Tensor, Tensor, float, dict[float, float]]:
+    """Solve a discriminant; shrinkage and temperature are chosen on the rows of one fold by a head from the others.
+
+    Multinomial logistic regression takes hundreds of passes over N x D x K numbers; this takes sums over the features, one
+    system of D equations for each candidate, and the held-out logits of some rows: no array is N x K. Where classes
+    count alike (class weights), their priors are made equal.
+
+    Args:
+        features: float32 [N, D].
+        labels: int64 [N].
+        classes: K.
+        folds: Fold number of each row, [N].
+        loss: Judges; its class weights and shift are followed.
+
+    Returns:
+        Weight [K, D], bias [K], the shrinkage, and the held-out loss of each that was tried.
+    """
+    names = np.unique(folds)
+    outside = torch.from_numpy(folds == names[0]) if len(names) > 1 else torch.zeros(len(labels), dtype=torch.bool)
+    squares_in, sums_in, counts_in = _sums(features[~outside], labels[~outside], classes)
+    judged = _spread(torch.nonzero(outside)[:, 0], max(1, JUDGED_NUMBERS // classes))
+    scores: dict[float, float] = {}
+    best = SHRINKAGES[len(SHRINKAGES) // 2], 1.0
+    for shrinkage in SHRINKAGES if len(judged) else ():
+        weight, bias = _solved(squares_in, sums_in, counts_in, shrinkage, loss)
+        logits = features[judged] @ weight.T + bias
+        costs = {at: loss.mean(logits / at, labels[judged]).item() for at in TEMPERATURES}
+        temperature = min(costs, key=lambda at: costs[at])
+        scores[shrinkage] = costs[temperature]
+        if scores[shrinkage] == min(scores.values()):
+            best = shrinkage, temperature
+    if outside.any():
+        rest = _sums(features[outside], labels[outside], classes)
+        squares_in, sums_in, counts_in = squares_in + rest[0], sums_in + rest[1], counts_in + rest[2]
+    weight, bias = _solved(squares_in, sums_in, counts_in, best[0], loss)
+    return weight / best[1], bias / best[1], best[0], scores
+
+
+def _sums(features: Tensor, labels: Tensor, classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Add up outer products [D, D], features of each class [K, D] and pictures of each class [K]; block by block."""
+    D = features.shape[1]
+    squares, sums = torch.zeros(D, D, dtype=torch.float64), torch.zeros(classes, D, dtype=torch.float64)
+    for rows, owners in zip(features.split(ROWS), labels.split(ROWS), strict=True):
+        exact = rows.double()
+        squares += exact.T @ exact
+        sums.index_add_(0, owners, exact)
+    return squares.numpy(), sums.numpy(), np.bincount(labels.numpy(), minlength=classes).astype(np.float64)
+
+
+def _solved(
+    squares: np.ndarray, sums: np.ndarray, counts: np.ndarray, shrinkage: float, loss: Loss
+) -> tuple[Tensor, Tensor]:
+    weight, bias = discriminant(squares, sums, counts, shrinkage)
+    if loss.class_weights is not None:
+        bias = bias - np.log(np.maximum(counts, 1e-3) / counts.sum())
+    solved = torch.from_numpy(bias.astype(np.float32))
+    if loss.shift is not None:
+        solved = solved - loss.shift
+    return torch.from_numpy(weight.astype(np.float32)), solved
+
+
+def _spread(rows: Tensor, most: int) -> Tensor:
+    """Choose at most so many, evenly."""
+    return rows if len(rows) <= most else rows[torch.linspace(0, len(rows) - 1, most).long()]
