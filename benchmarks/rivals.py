@@ -14,7 +14,11 @@ from pathlib import Path
 from typing import Any
 
 SHARED = ("torch", "torchvision", "numpy", "pillow")
-PACKAGES = {"fastai": ("fastai==2.8.12",), "timm": ("timm==1.0.31",)}
+PACKAGES = {
+    "fastai": ("fastai==2.8.12",),
+    "timm": ("timm==1.0.31",),
+    "fastai-timm": ("fastai==2.8.12", "timm==1.0.31"),
+}
 
 
 @functools.cache

@@ -1,7 +1,14 @@
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from linnaeus.errors import SettingsError
-from linnaeus.tables import TableWriter, read_table, write_table
+from linnaeus.tables import TableWriter, _column, read_table, write_table
 
 ROWS = {"name": ["a,b", 'q"uote', "grün", "", "two\nlines"], "p": [0.1, 1 / 3, 1e-300, 0.0, 1.0], "n": [1, 2, 3, 4, 5]}
 
@@ -67,3 +74,31 @@ def test_an_old_file_is_replaced(tmp_path):
     write_table(tmp_path / "t.csv", ROWS)
     write_table(tmp_path / "t.csv", {"other": [1]})
     assert list(read_table(tmp_path / "t.csv")) == ["other"]
+
+
+MISSING = st.none()
+WHOLE = st.integers(-(2**63), 2**63 - 1)
+KINDS = [st.lists(st.one_of(MISSING, kind)) for kind in (st.text(), st.floats(), WHOLE, st.booleans())]
+
+
+@given(st.one_of(*KINDS, st.lists(st.one_of(WHOLE.filter(lambda one: abs(one) < 2**50), st.floats(-1, 1)))))
+def test_columns_are_those_that_pyarrow_makes(values):
+    ours, expected = _column(values), pa.array(values)
+    ours.validate(full=True)
+    assert ours.type == expected.type
+    assert repr(ours.to_pylist()) == repr(expected.to_pylist())
+
+
+@pytest.mark.parametrize("kind", ["float64", "float32", "int64", "int32", "bool", "str"])
+def test_columns_of_arrays_keep_their_kind(kind):
+    values = np.array([0, 1, 2]).astype(kind)
+    assert _column(values).equals(pa.array(values))
+
+
+def test_writing_a_table_does_not_import_pandas(tmp_path):
+    columns = {"path": ["a", None], "p": [0.5, None], "unknown": [True, None], "n": [1, 2]}
+    code = f"import sys; from linnaeus.tables import write_table as w; from pathlib import Path; w(Path({str(tmp_path / 't.csv')!r}), {columns!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; print('pandas' in sys.modules)"], capture_output=True, text=True
+    )
+    assert done.stdout == "False\n", done.stderr

@@ -7,6 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from linnaeus.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ class TableWriter:
         """Append rows, given as equally long columns; every call has the same columns."""
         import pyarrow as pa
 
-        table = pa.table(dict(columns))
+        table = pa.Table.from_arrays([_column(values) for values in columns.values()], names=list(columns))
         if self._sink is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             # A column without any value yet is one of numbers: words that are missing are "".
@@ -68,6 +70,34 @@ class TableWriter:
         elif self._sink is not None:
             self._sink.close()
             self._unfinished.unlink(missing_ok=True)
+
+
+def _column(values: Sequence[Any] | np.ndarray) -> pa.Array:
+    """Make a column of words, numbers or truth values, of which some may be missing.
+
+    `pa.array` asks whether the values are of pandas, and for that imports it where it is installed, which takes longer
+    than predicting a hundred pictures. So plain values go around it.
+    """
+    import pyarrow as pa
+
+    given = values.tolist() if isinstance(values, np.ndarray) and values.dtype in (np.float64, np.int64) else values
+    kinds = {type(one) for one in given} - {type(None)}
+    if len(kinds) != 1 or not kinds <= {str, float, int, bool}:
+        return pa.array(values)
+    (kind,), N, there = kinds, len(given), None
+    if any(one is None for one in given):
+        there = pa.py_buffer(np.packbits([one is not None for one in given], bitorder="little"))
+    if kind is str:
+        words = [(one or "").encode() for one in given]
+        ends = np.cumsum([0, *map(len, words)])
+        if ends[-1] >= 2**31:
+            return pa.array(values)
+        return pa.Array.from_buffers(pa.string(), N, [there, *map(pa.py_buffer, (ends.astype("i4"), b"".join(words)))])
+    if kind is bool:
+        bits = np.packbits([bool(one) for one in given], bitorder="little")
+        return pa.Array.from_buffers(pa.bool_(), N, [there, pa.py_buffer(bits)])
+    numbers = np.array([one or 0 for one in given], np.float64 if kind is float else np.int64)
+    return pa.Array.from_buffers(pa.from_numpy_dtype(numbers.dtype), N, [there, pa.py_buffer(numbers)])
 
 
 class _JsonLines:

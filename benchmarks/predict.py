@@ -1,0 +1,389 @@
+"""How fast is predicting, from JPEG files to a CSV? Against timm and fastai, against its own limits, and from a cold start.
+
+    python benchmarks/predict.py rivals|limits|start|scale ... [--run RUN] [--small RUN] [--pictures FOLDER] [--repeats 3]
+    python benchmarks/predict.py draw
+
+`rivals`: the whole command, from its start to the finished CSV, in turns with others that have the same network and the
+same weights: the loop of timm's inference.py (batch 256, two workers, fp32 as it is by default; and with channels last and
+bf16), and fastai's `get_preds` on a `test_dl` (batch 64, two workers). Each has an environment of its own. A ratio is
+printed only where the answers agree. `limits`: decoding alone and the runtime alone, with all cores each, beside both
+together, in one process. `start`: one picture from a cold start, and where the time goes. `scale`: seconds and peak
+memory for 1,000 to 100,000 names of files (hard links to the pictures) with a small network. What was measured goes to
+docs/predict-speed.json, from which `draw` writes the tables and plots of docs/predict.md.
+
+RUN is a run of the default network for photographs, SMALL any small one; without them, both are trained here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import bench
+import plots
+import rivals
+
+PAGE, KEPT = bench.ROOT / "docs/predict.md", bench.ROOT / "docs/predict-speed.json"
+AGREE = {"fp32": 0.99, "bf16": 0.97}
+SIZES = (1_000, 10_000, 100_000)
+
+TIMM = """
+import csv, json, sys, time
+from contextlib import suppress
+import numpy as np, timm, torch
+from timm.data import create_dataset, create_loader, resolve_data_config
+
+folder, pictures, out, better = sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4] == "better"
+model = timm.create_model("local-dir:" + folder, pretrained=True).eval()
+if better:
+    model = model.to(memory_format=torch.channels_last)
+autocast = (lambda: torch.autocast("cpu", torch.bfloat16)) if better else suppress
+dataset = create_dataset(name="", root=pictures, split="validation")
+device = torch.device("cpu")
+data = resolve_data_config({}, model=model)
+loader = create_loader(dataset, batch_size=256, use_prefetcher=True, num_workers=2, device=device, **data)
+started, best, sure = time.perf_counter(), [], []
+with torch.inference_mode():
+    for pixels, _ in loader:
+        with autocast():
+            output = model(pixels.contiguous(memory_format=torch.channels_last) if better else pixels)
+        p, k = output.softmax(-1).topk(1)
+        best.append(k.numpy()), sure.append(p.float().numpy())
+loop_s = time.perf_counter() - started
+with open(out, "w", newline="") as file:
+    write = csv.writer(file)
+    write.writerow(["path", "predicted", "confidence"])
+    names = dataset.filenames(absolute=True)
+    write.writerows(zip(names, np.concatenate(best)[:, 0].tolist(), np.concatenate(sure)[:, 0].tolist()))
+print(json.dumps({"loop_s": loop_s, "versions": {"timm": timm.__version__, "torch": torch.__version__}}))
+"""
+
+FASTAI = """
+import csv, json, sys, time
+from pathlib import Path
+import fastai, timm, torch, PIL.Image
+from fastai.vision.all import *
+
+folder, pictures, out = sys.argv[1:4]
+model = timm.create_model("local-dir:" + folder, pretrained=True)
+cfg = model.pretrained_cfg
+size = cfg["input_size"][-1]
+kind = {"bilinear": PIL.Image.Resampling.BILINEAR, "bicubic": PIL.Image.Resampling.BICUBIC}[cfg["interpolation"]]
+resize = Resize(round(size / cfg["crop_pct"]), method=ResizeMethod.Crop, resamples=(kind, PIL.Image.Resampling.NEAREST))
+crop = CropPad(size)
+# By itself fastai would crop before it resizes.
+crop.order = resize.order + 1
+files = sorted(path for path in Path(pictures).rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+dls = ImageDataLoaders.from_path_func(
+    pictures, files[::20], lambda path: Path(path).parent.name, valid_pct=0.5, item_tfms=[resize, crop],
+    batch_tfms=Normalize.from_stats(cfg["mean"], cfg["std"]), num_workers=2)
+learner = Learner(dls, model, loss_func=CrossEntropyLossFlat())
+started = time.perf_counter()
+with learner.no_bar():
+    probabilities, _ = learner.get_preds(dl=dls.test_dl(files, num_workers=2))
+loop_s = time.perf_counter() - started
+sure, best = probabilities.max(1)
+with open(out, "w", newline="") as file:
+    write = csv.writer(file)
+    write.writerow(["path", "predicted", "confidence"])
+    write.writerows(zip(map(str, files), best.tolist(), sure.tolist()))
+print(json.dumps({"loop_s": loop_s, "versions": {"fastai": fastai.__version__, "torch": torch.__version__}}))
+"""
+
+
+def main() -> None:
+    arguments = parse()
+    if arguments.parts != ["draw"]:
+        print(bench.header(), flush=True)
+        with tempfile.TemporaryDirectory(dir=arguments.work) as name:
+            for part in arguments.parts:
+                measure(part, arguments, Path(name))
+    draw(json.loads(KEPT.read_text()))
+
+
+def measure(part: str, arguments: argparse.Namespace, folder: Path) -> None:
+    """Measure one part and keep what was found."""
+    if part == "scale":
+        given = arguments.small or bench.train_run("digits", folder / "small")
+    else:
+        given = arguments.run or bench.train_run(arguments.pictures, folder / "run", "--model", "tf_efficientnet_lite0")
+    run = folder / f"run-{part}"
+    # The file for the runtime is written into the copy.
+    shutil.copytree(given / "model", run / "model", ignore=shutil.ignore_patterns("runtimes"))
+    parts = {"rivals": against_rivals, "limits": against_limits, "start": starts, "scale": scale}
+    machine = bench.header()
+    # Kept as it grows: a long measurement that is stopped is not lost.
+    for found in parts[part](run, arguments.pictures, arguments.repeats, folder):
+        before = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+        KEPT.write_text(json.dumps(before | {part: {"machine": machine, **found}}, indent=1) + "\n")
+
+
+def against_rivals(run: Path, pictures: Path, repeats: int, folder: Path) -> Iterator[dict[str, Any]]:
+    """Run all commands in turns; who begins changes from round to round."""
+    model, N = str(run / "model"), sum(1 for _ in pictures.rglob("*.jpg"))
+    rivals.python("timm"), rivals.python("fastai-timm")
+    contestants: dict[str, Callable[[Path], dict[str, Any]]] = {
+        "Linnaeus": lambda out: ours(run, pictures, out),
+        "Linnaeus, --on pytorch": lambda out: ours(run, pictures, out, "--on", "pytorch"),
+        "timm inference.py, channels last, bf16": lambda out: rivals.ask(
+            "timm", TIMM, model, str(pictures), str(out), "better"
+        ),
+        "timm inference.py": lambda out: rivals.ask("timm", TIMM, model, str(pictures), str(out), "default"),
+        "fastai get_preds": lambda out: rivals.ask("fastai-timm", FASTAI, model, str(pictures), str(out)),
+    }
+    started = time.perf_counter()
+    ours(run, pictures, folder / "first.csv", "--on", "openvino")
+    first_s, names = time.perf_counter() - started, list(contestants)
+    taken: dict[str, list[float]] = {name: [] for name in names}
+    loops: dict[str, list[float]] = {name: [] for name in names}
+    cpu: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(repeats):
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            out, started, before_s = folder / f"{names.index(name)}.csv", time.perf_counter(), children_s()
+            told = contestants[name](out)
+            taken[name].append(time.perf_counter() - started)
+            cpu[name].append(children_s() - before_s)
+            loops[name] += [told["loop_s"]] if "loop_s" in told else []
+            print(f"{name}: {taken[name][-1]:.1f} s, {cpu[name][-1]:.1f} s of the processor", flush=True)
+        agreement = {name: agree(folder / "0.csv", folder / f"{number}.csv") for number, name in enumerate(names)}
+        yield {"N": N, "first_s": first_s, "seconds": taken, "cpu": cpu, "loops": loops, "agreement": agreement}
+    print({name: round(share, 4) for name, share in agreement.items()})
+
+
+def children_s() -> float:
+    """Give the processor seconds of all processes that were started here and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def ours(run: Path, pictures: Path, out: Path, *options: str) -> dict[str, Any]:
+    """Run the command."""
+    command = [sys.executable, "-m", "linnaeus", "predict", str(run), str(pictures), "--out", str(out), *options]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
+    return {}
+
+
+def agree(ours: Path, theirs: Path) -> float:
+    """Give the share of files that get the same class from both; class numbers are in the order of the names."""
+
+    def read(path: Path) -> dict[str, str]:
+        with path.open(newline="") as file:
+            return {os.path.realpath(row["path"]): row["predicted"] for row in csv.DictReader(file)}
+
+    mine, other = read(ours), read(theirs)
+    classes = sorted(set(mine.values()))
+    named = {path: classes[int(label)] if label.isdigit() else label for path, label in other.items()}
+    if mine.keys() != named.keys():
+        return 0.0
+    return sum(mine[path] == named[path] for path in mine) / len(mine)
+
+
+def against_limits(run: Path, pictures: Path, repeats: int, folder: Path) -> Iterator[dict[str, Any]]:
+    """Measure decoding alone, the runtime alone, and both together, in turns."""
+    from linnaeus.data.decode import read_bytes
+    from linnaeus.machine import cores_here
+    from linnaeus.records import Place
+    from linnaeus.tables import TableWriter
+    from linnaeus.targets.fastest import open_fastest
+    from linnaeus.verbs.predict import predict
+
+    files = sorted(str(path) for path in pictures.rglob("*.jpg"))
+    model = open_fastest(run, files, on="openvino")
+    import torch  # noqa: F401, I001  For its resizing, which a long prediction fetches too.
+
+    import numpy as np
+
+    held = np.stack([model.read(read_bytes(Place(path))) for path in files[:256]])
+    portions = [held[at : at + model.portion] for at in range(0, len(held), model.portion)]
+
+    def decode(pool: ThreadPoolExecutor) -> int:
+        return sum(1 for _ in pool.map(lambda path: model.read(read_bytes(Place(path))), files, chunksize=8))
+
+    def compute(pool: ThreadPoolExecutor) -> int:
+        work = [portions[number % len(portions)] for number in range(len(files) // model.portion)]
+        return sum(len(one.probabilities) for one in pool.map(model.judge, work))
+
+    def both(_pool: ThreadPoolExecutor) -> int:
+        with TableWriter(folder / "limits.csv") as writer:
+            for answers in predict(model, files):
+                writer.write(answers.columns())
+        return len(files)
+
+    speeds: dict[str, list[float]] = {"decode": [], "runtime": [], "both": []}
+    with ThreadPoolExecutor(cores_here()) as pool:
+        for turn in range(repeats + 1):
+            for name, work in (("decode", decode), ("runtime", compute), ("both", both)):
+                started = time.perf_counter()
+                done = work(pool)
+                if turn:
+                    speeds[name].append(done / (time.perf_counter() - started))
+    print({name: round(median(values)) for name, values in speeds.items()})
+    yield {"N": len(files), "speeds": speeds}
+
+
+def starts(run: Path, pictures: Path, repeats: int, folder: Path) -> Iterator[dict[str, Any]]:
+    """Time one picture from a cold start, with a kept file and with PyTorch, and `--help`."""
+    picture = str(next(pictures.rglob("*.jpg")))
+    predict = ["predict", str(run), picture]
+    subprocess.run([sys.executable, "-m", "linnaeus", *predict, "--on", "openvino"], check=True, capture_output=True)
+    commands = {"--help": ["--help"], "kept": predict, "pytorch": [*predict, "--on", "pytorch"]}
+    taken: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(repeats + 2):
+        for name, words in commands.items():
+            started = time.perf_counter()
+            subprocess.run([sys.executable, "-m", "linnaeus", *words], check=True, capture_output=True)
+            taken[name].append(time.perf_counter() - started)
+    shares = {name: imports(words) for name, words in commands.items()}
+    print({name: round(median(values), 2) for name, values in taken.items()}, shares)
+    yield {"seconds": taken, "imports": shares}
+
+
+def imports(words: Sequence[str]) -> dict[str, float]:
+    """Give the seconds that importing each package took."""
+    command = [sys.executable, "-X", "importtime", "-m", "linnaeus", *words]
+    lines = subprocess.run(command, capture_output=True, text=True).stderr.splitlines()
+    total: Counter[str] = Counter()
+    for line in lines:
+        if line.startswith("import time:") and line.split("|")[0].split(":")[1].strip().isdigit():
+            total[line.split("|")[2].strip().partition(".")[0]] += int(line.split("|")[0].split(":")[1])
+    return {name: value / 1e6 for name, value in total.most_common(6)}
+
+
+def scale(run: Path, pictures: Path, repeats: int, folder: Path) -> Iterator[dict[str, Any]]:
+    """Predict more and more files with a small network: seconds and peak of resident memory of the process."""
+    originals, rows = sorted(pictures.rglob("*.jpg")), []
+    names = folder / "names"
+    names.mkdir()
+    there = 0
+    for n in SIZES:
+        for number in range(there, n):
+            target = names / f"{number // 1000:03}"
+            target.mkdir(exist_ok=True)
+            (target / f"{number:06}.jpg").symlink_to(originals[number % len(originals)].resolve())
+        there = n
+        for on in ("pytorch", "openvino"):
+            words = ["predict", str(run), str(names), "--on", on, "--out", str(folder / "scale.csv")]
+            started = time.perf_counter()
+            process = subprocess.Popen([sys.executable, "-m", "linnaeus", *words], stderr=subprocess.DEVNULL)
+            _, status, used = os.wait4(process.pid, 0)
+            seconds = time.perf_counter() - started
+            process.returncode = os.waitstatus_to_exitcode(status)
+            if process.returncode:
+                raise SystemExit(f"predicting {n} files failed")
+            rows.append({"n": n, "on": on, "seconds": seconds, "peak_mb": used.ru_maxrss / 1e3})
+            print(rows[-1], flush=True)
+        yield {"rows": rows}
+
+
+def draw(found: dict[str, Any]) -> None:
+    """Write the tables and plots of the page."""
+    for part, write in (
+        ("rivals", draw_rivals),
+        ("limits", draw_limits),
+        ("start", draw_start),
+        ("scale", draw_scale),
+    ):
+        if part in found:
+            plots.into_page(PAGE, f"predict {part}", write(found[part]))
+
+
+def spread(values: Sequence[float]) -> tuple[float, float, float]:
+    return median(values), min(values), max(values)
+
+
+def draw_rivals(found: dict[str, Any]) -> str:
+    N, rows, bars = found["N"], [], []
+    for name, seconds in found["seconds"].items():
+        rate, share = spread([N / one for one in seconds]), found["agreement"][name]
+        fair = share >= AGREE["bf16" if "bf16" in name else "fp32"]
+        ratios = [theirs / mine for mine, theirs in zip(found["seconds"]["Linnaeus"], seconds, strict=True)]
+        loops = found["loops"][name]
+        steady = spread([N / one for one in loops]) if loops else "-"
+        cells = (spread(seconds), spread(found["cpu"][name]), rate, steady, f"{100 * share:.1f} %")
+        rows.append((name, *cells, spread(ratios) if fair else "other answers"))
+        bars.append(plots.Bar(name, *rate, ours=name.startswith("Linnaeus")))
+    head = ("", "s", "of the processor, s", "pictures/s", "without start", "same class", "times as long as Linnaeus")
+    note = f"{N:,} photographs of flowers, EfficientNet-Lite0 at 256 px, two cores"
+    plots.bars(bench.ROOT / "docs/predict-rivals.svg", [plots.Bars("JPEG files to CSV", "pictures/s", bars)], note)
+    first = f"The first time, when the file for OpenVINO is written, it took {found['first_s']:.0f} s."
+    return f"{plots.table(head, rows)}\n\n{first}\n\n![Pictures per second](predict-rivals.svg)"
+
+
+def draw_limits(found: dict[str, Any]) -> str:
+    speeds = found["speeds"]
+    limits = [1 / (1 / d + 1 / r) for d, r in zip(speeds["decode"], speeds["runtime"], strict=True)]
+    rows = [
+        ("decoding alone", spread(speeds["decode"])),
+        ("the runtime alone", spread(speeds["runtime"])),
+        ("one after the other on the same cores", spread(limits)),
+        ("predicting, CSV included", spread(speeds["both"])),
+    ]
+
+    def share(of: Sequence[float]) -> str:
+        return plots.number(100 * median([one / limit for one, limit in zip(speeds["both"], of, strict=True)]))
+
+    told = f"Predicting reaches {share(limits)} % of what the cores can do, and {share(speeds['runtime'])} % of the runtime alone."
+    return f"{plots.table(('', 'pictures/s'), rows)}\n\n{told}"
+
+
+def draw_start(found: dict[str, Any]) -> str:
+    names = {"--help": "`linnaeus --help`", "kept": "`predict`, file kept", "pytorch": "`predict --on pytorch`"}
+    rows = [
+        (
+            names[name],
+            spread(seconds),
+            ", ".join(f"{package} {plots.number(s)}" for package, s in found["imports"][name].items() if s >= 0.02),
+        )
+        for name, seconds in found["seconds"].items()
+    ]
+    return plots.table(("one picture", "s", "of which importing (s, slower than without the clock)"), rows)
+
+
+def draw_scale(found: dict[str, Any]) -> str:
+    rows = [(f"{one['n']:,}", one["on"], one["seconds"], one["peak_mb"]) for one in found["rows"]]
+
+    def lines(name: str) -> list[plots.Line]:
+        return [
+            plots.Line(on, [(one["n"], one[name]) for one in found["rows"] if one["on"] == on])
+            for on in ("pytorch", "openvino")
+        ]
+
+    panels = [
+        plots.Panel("Time", "files", "s", lines("seconds")),
+        plots.Panel("Peak memory", "files", "MB", lines("peak_mb")),
+    ]
+    plots.lines(
+        bench.ROOT / "docs/predict-scale.svg", panels, "photographs of flowers, a network for digits, two cores"
+    )
+    return f"{plots.table(('files', '`--on`', 's', 'peak memory, MB'), rows)}\n\n![Time and memory](predict-scale.svg)"
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="+", choices=("rivals", "limits", "start", "scale", "draw"))
+    parser.add_argument("--run", type=Path, help="a run of tf_efficientnet_lite0 on the pictures")
+    parser.add_argument("--small", type=Path, help="a run of a small network, for scale")
+    parser.add_argument("--pictures", type=Path, default=bench.FLOWERS)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--work", type=Path, help="for links and answers; removed at the end")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
