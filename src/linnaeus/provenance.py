@@ -14,8 +14,8 @@ from typing import Any
 
 from linnaeus.classifier import Classifier
 from linnaeus.config import Recipe
+from linnaeus.learn.course import Fitted
 from linnaeus.learn.engine import Machine
-from linnaeus.learn.fit import Fitted
 from linnaeus.records import Dataset, Scores
 from linnaeus.run import Run
 from linnaeus.talk import Talk
@@ -75,6 +75,8 @@ def summary(classifier: Classifier, fitted: Fitted, talk: Talk) -> dict[str, Any
         "epochs": round(fitted.epochs, 3),
         "best_epoch": round(fitted.best_epoch, 3),
         "stopped": fitted.stopped,
+        "waited": fitted.waited,
+        "pictures_per_s": fitted.pictures_per_s,
         "decisions": [asdict(one) for one in fitted.decisions],
         "calibration": classifier.calibration.kind,
     }

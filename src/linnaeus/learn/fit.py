@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from linnaeus.learn.aim import objective_of, sampling_for
 from linnaeus.learn.balance import Settled, certain
 from linnaeus.learn.budget import Budget
 from linnaeus.learn.checkpoint import TrainState
+from linnaeus.learn.course import Fitted, Pulse
 from linnaeus.learn.distill import lesson_of
 from linnaeus.learn.engine import Engine
 from linnaeus.learn.frozen import FrozenFeed, halves_of
@@ -42,23 +43,6 @@ from linnaeus.nn.sparse import hold_zeros
 from linnaeus.records import Decision
 from linnaeus.run import Run
 from linnaeus.talk import Clock, Talk
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """How a training ended.
-
-    Attributes:
-        epochs: Passes done.
-        best_epoch: After how many of them the kept weights were reached.
-        stopped: Why it ended: "all epochs done", "patience", "budget".
-        decisions: What was decided on the way.
-    """
-
-    epochs: float
-    best_epoch: float
-    stopped: str
-    decisions: tuple[Decision, ...] = ()
 
 
 class Fit:
@@ -122,7 +106,7 @@ class Fit:
         self.upper: nn.Module = self.network
         self.validation = Validation(material, engine)
         self.decisions: list[Decision] = []
-        self.late = Late()
+        self.late, self.pulse = Late(), Pulse()
         self.supply: Resident | Streamed | None = None
         self.quick: Quick | None = None
         self.saved_at, self.began_at = time.monotonic(), time.perf_counter()
@@ -214,7 +198,7 @@ class Fit:
         self.quick = Quick(self.recipe, self.engine, self.state.optimizer, total)
         return train(
             self.upper,
-            self._batches(first, total),
+            self.pulse.watch(self._batches(first, total)),
             self.objective,
             self.state.optimizer,
             schedule,
@@ -308,6 +292,7 @@ class Fit:
         return seconds_per_picture(network, self._sample(64), self.material.preprocessing, engine)
 
     def _note(self, step: Step) -> None:
+        self.pulse.stepped(step.n)
         hold_zeros(self.network)
         if self.state.average:
             self.state.average.update(self.network)
@@ -397,4 +382,5 @@ class Fit:
         release_depthwise(self.network)
         self.network.eval()
         decisions = [*self.decisions, *(self.quick.decisions() if self.quick is not None else ())]
-        return Fitted(progress.step / self.feed.steps_per_epoch, progress.best_epoch, stopped, tuple(decisions))
+        epochs, pulse = progress.step / self.feed.steps_per_epoch, self.pulse
+        return Fitted(epochs, progress.best_epoch, stopped, tuple(decisions), pulse.waited, pulse.pictures_per_s)

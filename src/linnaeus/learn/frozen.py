@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 
 from linnaeus.config import AugmentSettings
 from linnaeus.data.batches import Feed
-from linnaeus.learn.engine import Engine
+from linnaeus.learn.engine import Engine, one_torch_thread
 from linnaeus.learn.infer import infer
 from linnaeus.learn.objectives import Batch
 from linnaeus.nn import stages
@@ -21,6 +23,8 @@ from linnaeus.records import Preprocessing
 from linnaeus.talk import Talk
 
 AT_ONCE = 250
+AHEAD = 2
+"""Batches that wait, ready, for their step."""
 FROZEN_BYTES = 4e9
 """Most memory for the outputs of frozen stages."""
 
@@ -116,18 +120,31 @@ class FrozenFeed:
         return (self.outputs[first : min(N, first + 32)] for first in range(0, N, 32))
 
     def batches(self, first: int, stop: int, device: torch.device) -> Iterator[Batch]:
-        """Yield batches number `first` up to and without `stop`; a pure function of seed and number, as `Feed` is."""
-        views, per_epoch = len(self.outputs) // len(self.feed.rows), self.feed.steps_per_epoch
+        """Yield batches number `first` up to and without `stop`; a pure function of seed and number, as `Feed` is.
+
+        They are gathered ahead of time by a thread.
+        """
+        per_epoch = self.feed.steps_per_epoch
         orders: dict[int, list[np.ndarray]] = {}
-        for number in range(first, stop):
-            epoch, place = divmod(number, per_epoch)
-            if epoch not in orders:
-                orders = {epoch: self.feed.order(epoch)}
-            rows = orders[epoch][place]
-            chosen = np.random.default_rng((self.feed.seed, epoch, place, 2)).integers(views, size=len(rows))
-            places = [self.place[int(row)] + view * len(self.feed.rows) for row, view in zip(rows, chosen, strict=True)]
-            chosen_places = torch.tensor(places)
-            pictures = self.outputs[chosen_places].to(device)
-            labels = torch.from_numpy(self.feed.labels[rows]).to(device)
-            taught = None if self.taught is None else self.taught[chosen_places].to(device)
-            yield Batch(pictures, labels, (self.feed.seed, epoch, place), taught)
+        # More threads would be in the way of the step that is computed meanwhile.
+        with one_torch_thread(), ThreadPoolExecutor(1, "batches", torch.set_num_threads, (1,)) as pool:
+            waiting: deque[Future[Batch]] = deque()
+            for number in range(first, stop):
+                epoch, place = divmod(number, per_epoch)
+                if epoch not in orders:
+                    orders = {epoch: self.feed.order(epoch)}
+                waiting.append(pool.submit(self._gather, orders[epoch][place], epoch, place, device))
+                if len(waiting) > AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+    def _gather(self, rows: np.ndarray, epoch: int, place: int, device: torch.device) -> Batch:
+        N = len(self.feed.rows)
+        chosen = np.random.default_rng((self.feed.seed, epoch, place, 2)).integers(
+            len(self.outputs) // N, size=len(rows)
+        )
+        places = torch.tensor([self.place[int(row)] + view * N for row, view in zip(rows, chosen, strict=True)])
+        pictures, labels = self.outputs[places].to(device), torch.from_numpy(self.feed.labels[rows]).to(device)
+        taught = None if self.taught is None else self.taught[places].to(device)
+        return Batch(pictures, labels, (self.feed.seed, epoch, place), taught)

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from linnaeus.config import OptimSettings, Recipe, validate
 from linnaeus.errors import ModelError, SettingsError
 from linnaeus.learn.balance import Settled, settle_without_head
+from linnaeus.learn.course import Fitted
 from linnaeus.learn.distill import Teacher
 from linnaeus.learn.engine import Engine
-from linnaeus.learn.fit import Fit, Fitted
+from linnaeus.learn.fit import Fit
 from linnaeus.learn.infer import infer
 from linnaeus.learn.material import Material
 from linnaeus.learn.smaller import DISTILLING, PRUNING, AtSize, Candidate, Way, example_of, made_smaller, some_rows

@@ -10,9 +10,10 @@ import torch
 from linnaeus.classifier import Classifier
 from linnaeus.config import Recipe
 from linnaeus.learn.balance import Settled
+from linnaeus.learn.course import Fitted
 from linnaeus.learn.distill import Teacher, same_classes
 from linnaeus.learn.engine import Engine
-from linnaeus.learn.fit import Fit, Fitted
+from linnaeus.learn.fit import Fit
 from linnaeus.learn.material import Material
 from linnaeus.learn.start import begin, features_of
 from linnaeus.metrics.unknown import Seen
