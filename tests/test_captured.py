@@ -106,7 +106,9 @@ def test_a_stage_that_freezes_on_the_way_stands_still_in_what_is_replayed():
             net[0].weight.requires_grad_(step.number < 9)
         return seen
 
-    usual, replayed = halfway(None), halfway(Told())
+    recorder = Told()
+    usual, replayed = halfway(None), halfway(recorder)
+    assert recorder.recorded == 2
     assert all(torch.equal(one, other) for one, other in zip(usual, replayed, strict=True))
     assert not torch.equal(replayed[9], replayed[8])
     assert torch.equal(replayed[10], replayed[19])
