@@ -30,8 +30,8 @@ from linnaeus.records import Dataset, Place, Preprocessing
 FORMATS = ("RAW", *(name for name, _, _ in SIGNATURES))
 CHUNK = 8
 """Pictures per task, few: on many cores a task's pictures wait in memory for their turn to be written."""
-RAW_CHUNK = 1024
-"""Plain pixels that are stored as they are take no time each: many are read at once."""
+RAW_CHUNK, RAW_CHUNK_BYTES = 1024, 2**22
+"""Plain pixels that are stored as they are take no time each: many are read at once, but no more than so many bytes."""
 VERSION = 2
 """Raise it when decoding, resizing or the table of entries changes, so that old pixels are not mixed with new ones."""
 
@@ -332,7 +332,9 @@ def _chunks(dataset: Dataset, preprocessing: Preprocessing) -> Iterator[list[int
 
     for (_, layout), group in groupby(range(len(dataset)), file):
         _, H, W = shape_of(layout) if layout else (0, 0, 0)
-        rows, size = list(group), RAW_CHUNK if layout and stored_size(W, H, preprocessing) else CHUNK
+        rows, size = list(group), CHUNK
+        if layout and stored_size(W, H, preprocessing):
+            size = max(CHUNK, min(RAW_CHUNK, RAW_CHUNK_BYTES // (3 * H * W)))
         yield from (rows[start : start + size] for start in range(0, len(rows), size))
 
 
