@@ -2,6 +2,7 @@ import pytest
 import timm
 import torch
 
+from linnaeus.errors import ModelError
 from linnaeus.nn import zoo
 from linnaeus.nn.head import features, linear_head
 from linnaeus.nn.stages import stages
@@ -75,28 +76,45 @@ def test_features_before_the_head_are_what_the_head_reads(net):
     assert torch.equal(net.head(features), net(x))
 
 
-@pytest.fixture
-def mirrored(net):
-    made = zoo.create("small-32", num_classes=5, weights="none", options={"mirrored": True}).eval()
+def with_views(net, views):
+    made = zoo.create("small-32", num_classes=5, weights="none", options={"views": views}).eval()
     made.load_state_dict(net.state_dict())
     return made
 
 
-def test_a_mirrored_network_answers_with_the_mean_for_the_picture_and_its_mirror_image(net, mirrored):
-    x = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+@pytest.fixture
+def x():
+    return torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+def test_with_two_views_it_answers_with_the_mean_for_the_picture_and_its_mirror_image(net, x):
+    twice = with_views(net, 2)
     net.eval()
-    torch.testing.assert_close(mirrored(x), (net(x) + net(x.flip(3))) / 2)
-    torch.testing.assert_close(mirrored(x), mirrored(x.flip(3)))
+    torch.testing.assert_close(twice(x), (net(x) + net(x.flip(3))) / 2)
+    torch.testing.assert_close(twice(x), twice(x.flip(3)))
 
 
-def test_a_mirrored_network_learns_from_pictures_as_they_are(net, mirrored):
-    x = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-    assert torch.equal(mirrored.train()(x), net.train()(x))
+def test_with_four_views_it_answers_with_the_mean_for_two_crops_and_their_mirror_images(net, x):
+    net.eval()
+    crops = [x[:, :, :31, :31], x[:, :, 1:, 1:]]
+    views = [view for crop in crops for view in (crop, crop.flip(3))]
+    torch.testing.assert_close(with_views(net, 4)(x), sum(net(view) for view in views) / 4)
 
 
-def test_the_head_of_a_mirrored_network_reads_the_mean_of_both_features(mirrored):
-    x = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(mirrored.head(features(mirrored, x)), mirrored(x))
+@pytest.mark.parametrize("views", [2, 4])
+def test_it_learns_from_pictures_as_they_are_however_many_views_it_takes_later(net, x, views):
+    assert torch.equal(with_views(net, views).train()(x), net.train()(x))
+
+
+@pytest.mark.parametrize("views", [1, 2, 4])
+def test_the_head_reads_the_mean_of_what_is_seen_in_all_views(net, x, views):
+    made = with_views(net, views)
+    torch.testing.assert_close(made.head(features(made, x)), made(x))
+
+
+def test_another_number_of_views_is_refused():
+    with pytest.raises(ModelError, match="1, 2 or 4"):
+        zoo.create("small-32", num_classes=5, weights="none", options={"views": 3})
 
 
 def test_its_stages_are_the_stem_the_blocks_and_the_head(net):

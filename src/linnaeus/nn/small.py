@@ -65,8 +65,12 @@ class SmallNet(nn.Module):
         in_chans: 3 or 1.
         widths: Channels of the three blocks.
         norm_momentum: Share of the newest batch in the running statistics; high, since trainings are short.
-        mirrored: Answer for the picture and its mirror image, and give the mean of both; once training is over, and as
-            a part of the network, so that every export does the same. It doubles the work of an answer.
+        views: How often a picture is looked at once training is over; what the head reads is the mean. 1: as it is. 2:
+            its mirror image as well. 4: without its last row and column, without its first ones, and both mirrored. It
+            is a part of the network, so that every export does the same; the work of an answer grows with it.
+
+    Raises:
+        ValueError: There is no such number of views.
     """
 
     def __init__(
@@ -75,10 +79,12 @@ class SmallNet(nn.Module):
         in_chans: int = 3,
         widths: tuple[int, int, int] = (64, 256, 256),
         norm_momentum: float = 0.4,
-        mirrored: bool = False,
+        views: int = 1,
     ) -> None:
         super().__init__()
-        self.mirrored = mirrored
+        if views not in (1, 2, 4):
+            raise ValueError(f"views should be 1, 2 or 4, not {views}")
+        self.views = views
         self.num_classes, self.num_features, self.head_hidden_size = num_classes, widths[-1], widths[-1]
         stem = 2 * in_chans * 2 * 2
         self.stem = nn.Conv2d(in_chans, stem, kernel_size=2, bias=True)
@@ -99,10 +105,12 @@ class SmallNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map pictures [N, C, H, W] to logits [N, K]."""
-        if self.training or not self.mirrored:
+        if self.training or self.views == 1:
             return self.forward_head(self.forward_features(x))
-        # The head is linear: its answer for the mean of two features is the mean of its two answers.
-        return self.head((self._strongest(x) + self._strongest(x.flip(3))) / 2)
+        crops = [x] if self.views == 2 else [x[:, :, :-1, :-1], x[:, :, 1:, 1:]]
+        seen = [self._strongest(view) for crop in crops for view in (crop, crop.flip(3))]
+        # The head is linear: its answer for the mean of the features is the mean of its answers.
+        return self.head(torch.stack(seen).mean(0))
 
     def _strongest(self, x: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(x), pre_logits=True)

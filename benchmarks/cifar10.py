@@ -1,0 +1,166 @@
+"""CIFAR-10 from the command to the finished report: the presets over several seeds, and two lessons beside a short preset.
+
+    python benchmarks/cifar10.py [--presets cifar10-90,cifar10-94] [--seeds 5] [--first-seed 0] [--kept runs.jsonl] [--write]
+    python benchmarks/cifar10.py --lessons [--write]
+
+Every run is a process of its own with a cold cache. Its seconds are those of the wall clock from the command to its end:
+imports, reading, learning, scoring, report; processor seconds are those of all its threads, which a busy machine hardly
+changes. --kept adds each run to a file, and makes the table of all that it holds: a long series may be stopped.
+
+--lessons: the first CIFAR-10 lesson of Keras (on TensorFlow, in an environment of its own) and the SimpleCNN lesson of
+PyTorch, each for all its epochs; its seconds count from the start of its process to the end of the epoch that was best on
+the test set, without the looking at the test set. Then the preset `cifar10-75` with three seeds. A ratio is printed
+only where the least accurate of these is as accurate as the lesson's best epoch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import bench
+import plots
+from linnaeus.targets.environment import python_environment
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "cifar10.md"
+SHORT = "cifar10-75"
+KERAS = ("tensorflow-cpu==2.21.0", "keras==3.15.0")
+STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262, 20: 2.093}
+"""Quantiles of Student's t for a 95 % interval of the mean of n values."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a preset; `learned_s` is when the weights were there, before scores and report."""
+
+    preset: str
+    seed: int
+    accuracy: float
+    seconds: float
+    learned_s: float
+    processor_s: float
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best epoch of a lesson: accuracy on the test set, seconds and processor seconds from the start of the process."""
+
+    accuracy: float
+    seconds: float
+    processor_s: float
+    epoch: int
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--presets", default="cifar10-90,cifar10-94")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--kept", type=Path)
+    parser.add_argument("--lessons", action="store_true")
+    parser.add_argument("--source", type=Path, help="CIFAR-10 in its binary layout, if it is unpacked already")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/cifar10.md")
+    asked = parser.parse_args()
+    about = bench.header()
+    print(about, flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        source = asked.source or bench.cifar10(Path(folder))
+        words = lessons(source) if asked.lessons else presets(source, asked)
+    print(f"\n{words}")
+    if asked.write:
+        plots.into_page(PAGE, "lessons" if asked.lessons else "presets", f"{words}\n\n{about}")
+
+
+def presets(source: Path, asked: argparse.Namespace) -> str:
+    runs = kept(asked.kept)
+    for name in asked.presets.split(","):
+        for seed in range(asked.first_seed, asked.first_seed + asked.seeds):
+            runs.append(run(name, seed, source))
+            if asked.kept:
+                with asked.kept.open("a") as file:
+                    file.write(json.dumps(asdict(runs[-1])) + "\n")
+    return table(runs)
+
+
+def kept(path: Path | None) -> list[Run]:
+    if path is None or not path.is_file():
+        return []
+    return [Run(**json.loads(line)) for line in path.read_text().splitlines()]
+
+
+def run(name: str, seed: int, source: Path) -> Run:
+    """Run the command, and say on stderr how it went."""
+    before = os.times()
+    done = bench.train(source, "--recipe", name, "--seed", str(seed))
+    after = os.times()
+    processor = sum(getattr(after, one) - getattr(before, one) for one in ("children_user", "children_system"))
+    stages = done.document["summary"]["stages"]
+    learned = done.seconds - stages["evaluate"] - stages["report"]
+    told = ", ".join(f"{stage} {seconds:.0f}" for stage, seconds in stages.items())
+    print(f"{name}, seed {seed}: {done.accuracy['value']:.2%} in {done.seconds:.0f} s ({told})", file=sys.stderr)
+    return Run(name, seed, done.accuracy["value"], done.seconds, learned, processor)
+
+
+def table(runs: Iterable[Run]) -> str:
+    by_name: dict[str, list[Run]] = {}
+    for one in runs:
+        by_name.setdefault(one.preset, []).append(one)
+    head = ("preset", "n", "test accuracy, mean (95 % of it)", "sd", "least to most", "seconds", "processor seconds")
+    return plots.table(head, (row(name, some) for name, some in by_name.items()))
+
+
+def row(name: str, runs: list[Run]) -> list[str]:
+    values = [100 * one.accuracy for one in runs]
+    mean, n = statistics.mean(values), len(runs)
+    spread = statistics.stdev(values) if n > 1 else math.nan
+    half = STUDENT.get(n, 1.96) * spread / math.sqrt(n)
+    inside = f"{mean:.2f} % ({mean - half:.2f} to {mean + half:.2f})"
+    times = [middle([getattr(one, kind) for one in runs]) for kind in ("seconds", "processor_s")]
+    return [f"`{name}`", str(n), inside, f"{spread:.2f}", f"{min(values):.2f} to {max(values):.2f}", *times]
+
+
+def middle(values: list[float]) -> str:
+    return f"{statistics.median(values):.0f} ({min(values):.0f} to {max(values):.0f})"
+
+
+def lessons(source: Path) -> str:
+    ours = [run(SHORT, seed, source) for seed in range(3)]
+    least = min(one.accuracy for one in ours)
+    kinds = ("learned_s", "seconds", "processor_s")
+    learned, whole, processor = (statistics.median(getattr(one, kind) for one in ours) for kind in kinds)
+    name = f"`linnaeus train cifar10 --recipe {SHORT}` (accuracy: the least of 3 seeds; seconds: their median)"
+    rows = [[name, f"{least:.2%}", f"{learned:.1f}; {whole:.1f}", f"{processor:.0f}", "", ""]]
+    keras = python_environment("rival-keras", KERAS, title="the Keras lesson", size_mb=600, say=print)
+    rivals = (("Keras lesson", keras, "rival_keras.py", 15), ("PyTorch lesson", sys.executable, "rival_torch.py", 20))
+    for name, python, script, epochs in rivals:
+        best = best_of([str(python), str(HERE / script), str(source), str(epochs)])
+        told = f"{name}, to the weights of its best epoch, {best.epoch} of {epochs}"
+        wall = f"{best.seconds / learned:.1f}; {best.seconds / whole:.1f}"
+        ratios = [wall, f"{best.processor_s / processor:.1f}"] if least >= best.accuracy else ["none", "none"]
+        rows.append([told, f"{best.accuracy:.2%}", f"{best.seconds:.0f}", f"{best.processor_s:.0f}", *ratios])
+    head = ("what", "test accuracy", "seconds: weights; report", "processor seconds", "times", "times, processor")
+    return plots.table(head, rows)
+
+
+def best_of(command: list[str]) -> Best:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    done = subprocess.run(command, env=kept, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
+    epochs = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    top = max(epochs, key=lambda one: one["accuracy"])
+    return Best(top["accuracy"], top["seconds"], top["processor"], top["epoch"])
+
+
+if __name__ == "__main__":
+    main()
