@@ -4,6 +4,7 @@ import pytest
 
 from linnaeus.config import Recipe, load_recipe, recipe_names
 from linnaeus.errors import ModelError, SettingsError
+from linnaeus.learn.effort import EFFORTS
 from linnaeus.learn.engine import Machine
 from linnaeus.nn import zoo
 from linnaeus.verbs.plan import Facts, plan, preprocessing
@@ -212,3 +213,29 @@ def test_a_gpu_gets_more_small_pictures_at_a_time_at_the_rate_that_belongs_to_th
     assert (on_cpu.train.batch_size, on_gpu.train.batch_size) == (500, 2000)
     assert (on_cpu.optim.lr, on_gpu.optim.lr) == (0.12, 0.24)
     assert plan(Recipe(), PHOTOS, GPU)[0].train.batch_size == plan(Recipe(), PHOTOS, QUICK)[0].train.batch_size
+
+
+def effort(name, facts=PHOTOS, **settings):
+    return plan(load_recipe(None, {"effort": name, **settings}), facts, QUICK)[0]
+
+
+def test_quick_keeps_the_solved_head_and_more_effort_learns_more():
+    quick, balanced, best = (effort(name) for name in EFFORTS)
+    assert quick.train.epochs == 0
+    assert 0 < balanced.train.epochs < best.train.epochs
+    assert quick.data.size_px <= balanced.data.size_px <= best.data.size_px
+    assert balanced.model.freeze > best.model.freeze
+
+
+def test_effort_stretches_what_learns_from_nothing():
+    quick, balanced, best = (effort(name, CIFAR).train.epochs for name in EFFORTS)
+    assert 0 < quick < balanced < best
+
+
+def test_what_the_user_sets_stays_whatever_the_effort():
+    used = effort("quick", **{"train.epochs": 2, "data.size_px": 160})
+    assert (used.train.epochs, used.data.size_px) == (2, 160)
+
+
+def test_without_effort_the_balanced_one_is_meant():
+    assert plan(Recipe(), PHOTOS, QUICK)[0] == effort("balanced")

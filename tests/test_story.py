@@ -311,7 +311,8 @@ def test_the_fingerprint_depends_on_contents_and_labels_not_on_names(photos, tmp
 def test_foreseeing_decides_as_telling_does(photos, trained):
     from conftest import QUICK
 
-    used, decisions = story.foresee(str(photos), load_recipe(None, QUICK))
+    planned = story.foresee(str(photos), load_recipe(None, QUICK))
+    used, decisions = planned.used, planned.decisions
     stored = trained.plan()
     assert used.model_dump(mode="json") == stored["used"]
     assert [one.setting for one in decisions] == [one["setting"] for one in stored["decisions"]]
@@ -356,3 +357,24 @@ def test_near_duplicates_are_not_looked_for_where_that_is_asked_for_and_the_repo
     assert "near-duplicates" in looked
     assert "near-duplicates" not in blind
     assert ("copies not looked for" in looked, "copies not looked for" in blind) == (False, True)
+
+
+def test_it_says_what_it_expects_and_keeps_it(photos, tmp_path):
+    said = []
+    run = story.tell(
+        str(photos),
+        load_recipe(
+            None, {"effort": "quick", "model.name": "resnet10t", "model.weights": "none", "train.start": "head"}
+        ),
+        out=tmp_path / "run",
+        talk=Talk(say=said.append),
+    )
+    assert any(line.startswith("effort = quick: ") and "expected to take about" in line for line in said)
+    assert run.summary()["expected_s"] > 0
+    assert run.summary()["epochs"] == 0
+
+
+def test_how_long_steps_waited_for_pictures_is_kept(trained):
+    summary = trained.summary()
+    assert 0 <= summary["waited"] < 1
+    assert summary["pictures_per_s"] > 0

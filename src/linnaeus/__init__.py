@@ -50,6 +50,7 @@ def train(
     recipe: str | Recipe | None = None,
     model: str | None = None,
     epochs: float | None = None,
+    effort: str | None = None,
     budget_s: float | None = None,
     seed: int | None = None,
     overrides: Mapping[str, Any] | None = None,
@@ -68,6 +69,7 @@ def train(
         recipe: A recipe's name, a .toml file, or a recipe.
         model: A lesson's network, any timm name, or "path/to/file.py:function".
         epochs: Passes over the training pictures.
+        effort: How far to go: "quick", "balanced" or "best".
         budget_s: Seconds for everything, report included.
         seed: Same seed, same machine: the same weights.
         overrides: Any setting by name: {"optim.lr": 0.01}. It goes before the arguments above.
@@ -93,7 +95,7 @@ def train(
     from linnaeus import story
     from linnaeus.config import load_recipe, recipe_for
 
-    direct = {"model.name": model, "train.epochs": epochs, "budget_s": budget_s, "seed": seed}
+    direct = {"model.name": model, "train.epochs": epochs, "effort": effort, "budget_s": budget_s, "seed": seed}
     given = {name: value for name, value in direct.items() if value is not None} | dict(overrides or {})
     return story.tell(
         str(source),

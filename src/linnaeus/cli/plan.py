@@ -13,6 +13,7 @@ def plan(
     *,
     model: str | None = None,
     recipe: str | None = None,
+    effort: str | None = None,
     data_dir: DataDir = None,
     set_: Settings = None,
     json_: Json = False,
@@ -26,13 +27,21 @@ def plan(
     from linnaeus import story
     from linnaeus.config import load_recipe, recipe_for
 
-    given = pairs(set_) | ({"model.name": model} if model else {})
+    named = {"model.name": model, "effort": effort}
+    given = {name: value for name, value in named.items() if value is not None} | pairs(set_)
     with talking() as talk:
-        used, decisions = story.foresee(
+        planned = story.foresee(
             source, load_recipe(recipe or recipe_for(model or ""), given), data_dir=data_dir, talk=talk
         )
     if json_:
-        print_json({"used": used.model_dump(mode="json"), "decisions": [asdict(one) for one in decisions]})
+        print_json(
+            {
+                "used": planned.used.model_dump(mode="json"),
+                "decisions": [asdict(one) for one in planned.decisions],
+                "expected_s": planned.facts["expected_s"],
+            }
+        )
         return
-    for one in decisions:
+    for one in planned.decisions:
         print(f"{one.setting} = {one.value}: {one.reason}")
+    print(planned.promise())

@@ -26,6 +26,7 @@ def train(
     model: str | None = None,
     recipe: str | None = None,
     epochs: float | None = None,
+    effort: str | None = None,
     budget: str | None = None,
     seed: int | None = None,
     folds: int | None = None,
@@ -40,7 +41,7 @@ def train(
 ) -> None:
     """Learn a classifier from pictures: audit, split, train, calibrate, evaluate, report.
 
-    Example: linnaeus train photos/ --budget 10m
+    Example: linnaeus train photos/ --effort quick, then without it, or --budget 10m
 
     Parameters
     ----------
@@ -54,6 +55,8 @@ def train(
         A recipe by name (keras-cifar10 ...) or a .toml file.
     epochs
         Passes over the training pictures.
+    effort
+        How far to go: quick (a solved head, in seconds), balanced or best (some times as long).
     budget
         Wall-clock time for everything, report included: 90s, 10m, 2h.
     seed
@@ -74,6 +77,7 @@ def train(
         "train.epochs": epochs,
         "train.balance": balance,
         "train.clean": clean,
+        "effort": effort,
         "seed": seed,
         "budget_s": seconds_of(budget),
     }
@@ -143,7 +147,8 @@ def _told(run: Run) -> str:
     """Say what was learned, how good it is, and the next command."""
     summary = run.summary()
     seconds = time.monotonic() - STARTED
-    lines = [f"learned {summary['network']} ({summary['parameters']:,} parameters) in {seconds:.0f} s"]
+    expected = f" (expected: {summary['expected_s']:.0f} s)" if summary.get("expected_s") else ""
+    lines = [f"learned {summary['network']} ({summary['parameters']:,} parameters) in {seconds:.0f} s{expected}"]
     part = "test" if run.has_scores("test") else "val" if run.has_scores("val") else None
     if part is None:
         lines.append("not scored: no picture was left for validation or test")

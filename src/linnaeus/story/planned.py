@@ -11,6 +11,7 @@ import numpy as np
 from linnaeus.config import Recipe, validate
 from linnaeus.data.decode import glance, read_bytes
 from linnaeus.errors import PictureError
+from linnaeus.learn.effort import EFFORTS, expected_s, seconds_of_looking
 from linnaeus.learn.engine import Machine
 from linnaeus.learn.ways import fit_to_machine
 from linnaeus.records import Dataset, Decision
@@ -36,10 +37,19 @@ class Planned:
         """Look at the data and decide what the recipe leaves open."""
         facts = look(dataset, recipe)
         used, decisions = plan(recipe, facts, Machine.here())
-        measured = list(fit_to_machine(used, recipe, facts.train, facts.classes, preprocessing(used)))
+        # What takes seconds is not preceded by seconds of measuring.
+        machine = fit_to_machine(used, recipe, facts.train, facts.classes, preprocessing(used))
+        measured = [] if recipe.effort == "quick" else list(machine)
         used, decisions = decided(used, decisions, measured)
         used, more = afford(used, recipe, facts, (clock or Clock(recipe.budget_s)).left())
-        return cls(used, decisions + more, {"name": dataset.name, **vars(facts)})
+        seconds = expected_s(used, facts.pictures, facts.train, _look_s(used, facts), Machine.here().cores)
+        seconds = min(seconds, used.budget_s or seconds)
+        return cls(used, decisions + more, {"name": dataset.name, **vars(facts), "expected_s": round(seconds, 1)})
+
+    def promise(self) -> str:
+        """Say what is going to be done, and for how long."""
+        effort = self.used.effort
+        return f"effort = {effort}: {EFFORTS[effort].words}; expected to take {told(self.facts['expected_s'])}"
 
     def store(self, run: Run) -> Recipe:
         """Write the plan into the run."""
@@ -47,12 +57,21 @@ class Planned:
         return self.used
 
 
-def foresee(
-    source: str, recipe: Recipe, *, data_dir: Path | None = None, talk: Talk | None = None
-) -> tuple[Recipe, list[Decision]]:
+def foresee(source: str, recipe: Recipe, *, data_dir: Path | None = None, talk: Talk | None = None) -> Planned:
     """Decide what `tell` would decide, and stop there."""
-    planned = Planned.for_data(open_pictures(where_of(source, data_dir=data_dir), talk or Talk()), recipe)
-    return planned.used, planned.decisions
+    return Planned.for_data(open_pictures(where_of(source, data_dir=data_dir), talk or Talk()), recipe)
+
+
+def told(seconds: float) -> str:
+    """Say a time as people do: about 14 s, about 3 min, about 2 h."""
+    if seconds < 100:
+        return f"about {seconds:.0f} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 6000 else f"about {seconds / 3600:.1f} h"
+
+
+def _look_s(used: Recipe, facts: Facts) -> float:
+    """Measure the pace at which pictures are looked at."""
+    return seconds_of_looking(used, facts.classes, preprocessing(used))
 
 
 def decided(used: Recipe, decisions: list[Decision], later: list[Decision]) -> tuple[Recipe, list[Decision]]:

@@ -16,8 +16,9 @@ from linnaeus.config import Recipe, validate
 from linnaeus.data.cache import Scan
 from linnaeus.data.traits import measure
 from linnaeus.errors import CheckFailed, Interrupted, RunError, SourceError
+from linnaeus.learn.effort import EFFORTS
 from linnaeus.learn.engine import one_blas_thread
-from linnaeus.metrics.unknown import measure_unknown
+from linnaeus.metrics.unknown import Seen, measure_unknown
 from linnaeus.provenance import about, fingerprint, provenance, summary, write_tensorboard
 from linnaeus.records import Dataset, Finding, Scores, Split
 from linnaeus.run import Run
@@ -104,6 +105,7 @@ def tell(
     talk.say(f"run: {run.folder}")
     for one in planned.decisions:
         talk.say(f"  {one.setting} = {one.value}: {one.reason}")
+    talk.say(planned.promise())
     return _go_on(run, dataset, planned.store(run), clock, talk)
 
 
@@ -166,11 +168,12 @@ def _rest_of_story(run: Run, dataset: Dataset, used: Recipe, clock: Clock, talk:
     with talk.stage("train"):
         trained = train(run, material, prepared.used, clock=clock, talk=talk)
     with talk.stage("evaluate"), one_blas_thread():
-        classifier, scores = _evaluate(run, prepared, trained.classifier, talk)
+        classifier, scores = _evaluate(run, prepared, trained.classifier, talk, trained.seen)
     classifier = replace(classifier, about=about(run, prepared.used, trained.fitted.epochs, scores))
     classifier.save(run.model_dir)
     write_tensorboard(run)
-    run.write_summary(summary(classifier, trained.fitted, talk))
+    pace = {"effort": used.effort, "expected_s": run.plan()["facts"].get("expected_s")}
+    run.write_summary(summary(classifier, trained.fitted, talk) | pace)
     with talk.stage("report"):
         report(run)
     return run
@@ -200,7 +203,9 @@ def _check_same_data(run: Run, dataset: Dataset, hashes: tuple[str, ...]) -> Non
         )
 
 
-def _evaluate(run: Run, prepared: Prepared, trained: Classifier, talk: Talk) -> tuple[Classifier, dict[str, Scores]]:
+def _evaluate(
+    run: Run, prepared: Prepared, trained: Classifier, talk: Talk, known: Seen | None = None
+) -> tuple[Classifier, dict[str, Scores]]:
     """Calibrate on the validation part, score validation and test, and judge when to believe the answers."""
     rows = {part: prepared.split.rows(part) for part in ("val", "test") if len(prepared.split.rows(part))}
     seen = {part: seen_of(trained, prepared.scan, some, talk) for part, some in rows.items()}
@@ -217,6 +222,8 @@ def _evaluate(run: Run, prepared: Prepared, trained: Classifier, talk: Talk) -> 
             candidates=max(1, sum("val_loss" in event for event in run.journal())),
             seed=prepared.used.seed,
             talk=talk,
+            known=known,
+            strange_each=EFFORTS[prepared.used.effort].strange_each,
         )
     scores = {}
     for part, some in rows.items():
@@ -236,7 +243,8 @@ def _results(
     """Judge the part that the report is about; strange pictures are made of it anew, since the first ones chose."""
     rows, classifier, unknown = prepared.split.rows(part), calibrated.classifier, None
     if calibrated.choice is not None and part == "test":
-        made = strangers(classifier, prepared.scan, rows, prepared.used.seed + 1, talk)
+        each = EFFORTS[prepared.used.effort].strange_each
+        made = strangers(classifier, prepared.scan, rows, prepared.used.seed + 1, talk, each)
         unknown = measure_unknown(calibrated.detectors, calibrated.choice, judged.seen, made)
     traits = measure(prepared.dataset.take(rows), prepared.scan.take(rows), classifier.preprocessing)
     return results_of(

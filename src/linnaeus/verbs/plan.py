@@ -11,6 +11,7 @@ import numpy as np
 from linnaeus.config import Recipe, validate
 from linnaeus.errors import SettingsError
 from linnaeus.learn.balance import UNEQUAL
+from linnaeus.learn.effort import EFFORTS
 from linnaeus.learn.engine import Engine, Machine
 from linnaeus.learn.pace import seconds_per_picture
 from linnaeus.nn import stages, zoo
@@ -27,7 +28,6 @@ OVERHEAD_S = 12.0
 """Seconds that a training takes besides looking at pictures: head, scores, report, saving."""
 READING_S = 0.003
 """Seconds to read and decode a photograph."""
-FINE_TUNE_ON = 5_000
 MANY = 10_000
 """From so many small training pictures on, the wider network pays."""
 WIDE_PER_CORE = 450
@@ -186,6 +186,7 @@ class _Choices:
     def __init__(self, asked: Recipe) -> None:
         self.values: dict[str, Any] = asked.model_dump()
         self.decisions: list[Decision] = []
+        self.effort = EFFORTS[asked.effort]
 
     def __getitem__(self, dotted: str) -> Any:
         group, name = dotted.split(".")
@@ -251,7 +252,7 @@ def _pictures(choice: _Choices, facts: Facts) -> None:
     if name == PHOTOS:
         choice.settle(
             "data.size_px",
-            256,
+            choice.effort.photo_px,
             "its features are better a little above the 224 it was trained at (FixRes, Touvron et al. 2019)",
         )
     choice.settle("data.size_px", native.size_px, f"what {name} was made for")
@@ -275,17 +276,20 @@ def _training(choice: _Choices, facts: Facts, machine: Machine) -> None:
     )
     _balance(choice, facts)
     if choice["train.start"] == "head":
-        passes = max(1, min(8, round(FINE_TUNE_ON / max(1, facts.train))))
-        choice.settle("train.epochs", passes, f"fine-tunes on about {FINE_TUNE_ON:,} pictures; 0 keeps the solved head")
+        most, sight = choice.effort.most_passes, choice.effort.fine_tune_on
+        if not sight and not choice["train.teacher"]:
+            choice.settle("train.epochs", 0, "quick: the solved head is kept as it is")
+        passes = max(1, min(most, round(sight / max(1, facts.train))))
+        choice.settle("train.epochs", passes, f"fine-tunes on about {sight:,} pictures; 0 keeps the solved head")
     _frozen(choice, machine)
     batch = 500 if facts.train >= MANY else 64 if facts.side_px <= SMALL_PX else 32
     if machine.device == "cuda" and facts.train >= MANY and choice["model.name"] in SMALL:
         choice.settle("train.batch_size", 2_000, "airbench's: fewer small pictures at a time leave a GPU idle")
     choice.settle("train.batch_size", max(1, min(batch, facts.train)), f"{facts.train:,} pictures to learn from")
     if choice["model.name"] in SMALL:
-        epochs = round(min(60.0, max(6.0, 25_000 / max(1, facts.train))), 1)
+        epochs = round(choice.effort.length * min(60.0, max(6.0, 25_000 / max(1, facts.train))), 1)
         choice.settle("train.epochs", epochs, "enough for this network, as measured by benchmarks/first_job.py")
-    choice.settle("train.epochs", 30, "a usual length")
+    choice.settle("train.epochs", 30 * choice.effort.length, "a usual length, times what the effort allows")
     if choice["train.teacher"]:
         choice.settle("train.teacher_weight", 0.9, "the teacher's answers tell more than a label")
         choice.settle("train.teacher_temperature", 2.0, "what it finds improbable tells of likeness")
@@ -324,9 +328,11 @@ def _frozen(choice: _Choices, machine: Machine) -> None:
     if choice["train.start"] == "head" and machine.device == "cpu" and not choice["model.unfreeze_every"]:
         count = len(stages.stages(zoo.outline(choice["model.name"])))
         choice.settle(
-            "model.freeze", round(0.45 * count), f"the lower stages of its {count} know edges and textures already"
+            "model.freeze",
+            round(choice.effort.frozen * count),
+            f"the lower stages of its {count} know edges and textures already",
         )
-        choice.settle("train.views", 2, "what frozen stages give is computed once for each view")
+        choice.settle("train.views", choice.effort.views, "what frozen stages give is computed once for each view")
         choice.settle("model.hold_depthwise", True, "their gradient takes a CPU longer than everything else together")
     if choice["train.start"] == "head":
         choice.settle("model.keep_statistics", True, "those of small batches are too rough for fine-tuning")

@@ -1,0 +1,101 @@
+"""How far to go: what each effort means for a plan, and how long it is expected to take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from linnaeus.config import Recipe
+from linnaeus.learn.engine import Engine
+from linnaeus.learn.pace import seconds_per_picture
+from linnaeus.nn import zoo
+from linnaeus.records import Preprocessing
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What one effort means; each setting that the user sets himself stays as it is.
+
+    Attributes:
+        photo_px: Size of photographs for the network on board.
+        fine_tune_on: About how many pictures fine-tuning sees in all; 0 keeps the solved head.
+        most_passes: No more passes than this over few pictures.
+        frozen: Share of the stages that stay as they are, on a CPU.
+        views: Random views of each picture for which the outputs of frozen stages are computed.
+        length: Epochs of a network that learns from nothing, as a multiple of the usual.
+        strange_each: Strange pictures that are made of each kind, to choose and to measure what tells them.
+        words: What is done, for people.
+    """
+
+    photo_px: int
+    fine_tune_on: int
+    most_passes: int
+    frozen: float
+    views: int
+    length: float
+    strange_each: int
+    words: str
+
+
+EFFORTS = {
+    "quick": Effort(256, 0, 0, 0.45, 2, 0.4, 8, "a head is solved on ready features, nothing else is learned"),
+    "balanced": Effort(256, 5_000, 8, 0.45, 2, 1.0, 32, "a head is solved, then fine-tuned with the layers below it"),
+    "best": Effort(288, 15_000, 12, 0.25, 4, 2.0, 32, "larger pictures, more stages and views, and longer"),
+}
+
+START_S = 4.0
+"""Seconds until everything is loaded and the source is listed; and, at the end, for scores, report and saving."""
+FINISH_S = 4.0
+READING_S = 0.0015
+"""Seconds to read, hash and decode a photograph, and to look for its copies, on one core."""
+EXACT = 1.75
+"""How much longer fp32 takes than bf16."""
+LEARNING = 3.5
+"""How much longer a step takes than looking at the picture, where everything is learned."""
+ABOVE_FROZEN = 1.4
+"""The same where the lower stages are frozen, from their kept outputs."""
+LOWER_SHARE = 0.6
+"""Share of the work that frozen stages are."""
+
+
+def seconds_of_looking(used: Recipe, classes: int, how: Preprocessing) -> float:
+    """Measure how long the planned network takes to look at a picture, on a few: about a third of a second."""
+    assert used.model.name
+    assert used.train.precision
+    network = zoo.create(
+        used.model.name,
+        num_classes=classes,
+        channels=how.channels,
+        size_px=how.size_px,
+        weights="none",
+        options=used.model.options,
+    )
+    engine = Engine(used.train.precision)
+    sample = np.zeros((8 * engine.cores, how.size_px, how.size_px, how.channels), np.uint8)
+    return seconds_per_picture(network, sample, how, engine)
+
+
+def expected_s(used: Recipe, pictures: int, train: int, look_s: float, cores: int) -> float:
+    """Estimate the seconds of everything, from the start of the program to the report.
+
+    Args:
+        used: Nothing left open.
+        pictures: Number of pictures, all parts.
+        train: About how many of them are for training.
+        look_s: Seconds in which the network looks at a picture, in the precision of the training.
+        cores: That read pictures.
+    """
+    exact_s = look_s * (EXACT if used.train.precision == "bf16" else 1.0)
+    epochs, views = used.train.epochs or 0.0, used.train.views or 0
+    bank = 0 if not epochs and used.train.start == "head" else 600
+    strange = 12 * EFFORTS[used.effort].strange_each
+    judged_s = (pictures - train + min(bank, train) + strange) * exact_s
+    frozen = bool(views) and used.model.freeze not in (None, "none", 0)
+    step_s = look_s * (ABOVE_FROZEN if frozen else LEARNING)
+    learned_s = epochs * (train * step_s + 0.5 * (pictures - train) * look_s * (1 - LOWER_SHARE if frozen else 1.0))
+    if frozen and epochs:
+        learned_s += (views * train + 0.5 * (pictures - train)) * LOWER_SHARE * look_s
+    elif used.train.start == "head":
+        learned_s += train * look_s
+    return START_S + pictures * READING_S / cores + learned_s + judged_s + FINISH_S

@@ -1,0 +1,35 @@
+import pytest
+
+from linnaeus.config import load_recipe
+from linnaeus.learn.effort import EFFORTS, expected_s, seconds_of_looking
+from linnaeus.learn.engine import Machine
+from linnaeus.verbs.plan import Facts, plan, preprocessing
+
+FACTS = Facts(pictures=2500, train=1750, classes=5, side_px=300, grey=False)
+MACHINE = Machine("cpu", "some processor", 2, 8.0, True)
+
+
+def expected(effort="balanced", facts=FACTS, look_s=0.003, **settings):
+    used, _ = plan(load_recipe(None, {"effort": effort, **settings}), facts, MACHINE)
+    return expected_s(used, facts.pictures, facts.train, look_s, MACHINE.cores)
+
+
+def test_more_effort_is_expected_to_take_longer():
+    quick, balanced, best = (expected(name) for name in EFFORTS)
+    assert quick < 0.5 * balanced < balanced < best
+
+
+def test_more_pictures_and_a_slower_network_are_expected_to_take_longer():
+    many = Facts(pictures=25_000, train=17_500, classes=5, side_px=300, grey=False)
+    assert expected("quick", many) > 3 * expected("quick")
+    assert expected(look_s=0.006) > 1.5 * expected()
+
+
+def test_learning_everything_takes_longer_than_the_upper_stages():
+    assert expected(**{"model.freeze": "none", "train.views": 0}) > 1.3 * expected()
+
+
+@pytest.mark.parametrize("name", ["small-32", "keras-cifar10"])
+def test_the_pace_is_measured_on_the_network_itself(name):
+    used, _ = plan(load_recipe(None, {"model.name": name}), FACTS, MACHINE)
+    assert 0 < seconds_of_looking(used, 5, preprocessing(used)) < 5
