@@ -168,7 +168,7 @@ def _spin() -> None:
         pass
 
 
-def rates(sides: list[Callable[[], object]], count: int, seconds: float = 1.0) -> list[list[float]]:
+def rates(sides: list[Callable[[], object]], count: int, seconds: float = 0.4) -> list[list[float]]:
     """Take sides in turns, three rounds after one to warm up; each lasts about `seconds`."""
     found: list[list[float]] = [[] for _ in sides]
     for turn in range(4):

@@ -29,8 +29,9 @@ def test_it_is_as_good_as_the_solved_regression():
     assert min(scores.values()) < 1.3 * min(solved.scores.values())
 
 
-def test_very_many_classes_take_the_closed_form(monkeypatch):
-    monkeypatch.setattr(heads, "MANY", 1)
+@pytest.mark.parametrize("limit", ["MANY", "LARGE"])
+def test_very_many_classes_or_pictures_take_the_closed_form(monkeypatch, limit):
+    monkeypatch.setattr(heads, limit, 1)
     monkeypatch.setattr(heads, "_solve", lambda *rest: pytest.fail("the regression was solved"))
     found = solve_head(*problem()[:2], 30, problem()[2])
     assert found.weight.shape == (30, 24)

@@ -23,6 +23,8 @@ CURVATURE = 0.05
 """About how fast the slope of the loss changes with a logit, where a head has learned something."""
 MANY = 3e9
 """Rows x features x classes, from which on a closed form is taken: what is solved here would take minutes, then hours."""
+LARGE = 2**28
+"""Rows x features, likewise: what is solved here takes five times their memory."""
 
 
 Resample = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -96,7 +98,7 @@ def solve_head(
     Returns:
         Weights for the features as they are: centre and scale are folded in.
     """
-    if len(labels) * features.shape[1] * classes > MANY:
+    if features.numel() * classes > MANY or features.numel() > LARGE:
         known = resample(features, labels) if resample is not None else (features, labels)
         chosen = folds if resample is None else np.arange(len(known[1])) % 3
         return Head(*discriminant_head(*known, classes, chosen, judge or loss))

@@ -1,0 +1,208 @@
+"""How do time and memory grow with the number of pictures, and of classes?
+
+    python benchmarks/scale.py [pictures | classes | draw] [--sizes N ...] [--work FOLDER] [--write]
+
+Synthetic PNG files of 16 px, each class with a pattern of its own under noise: their content hardly matters for the cost, and
+a million of them fit on a disk. `pictures` takes 10 classes, `classes` takes EACH pictures of each. Measured are, each in a
+process of its own and from a cache of its own: `train` (audit, split, features of a mobile network, head, scores,
+report) and `predict` (of all files, to a CSV). Given are processor seconds of all threads (what else runs on the machine
+counts little) and the peak of memory without mapped files, sampled ten times a second.
+
+`head` is the solver alone: processor seconds for 60,000 pictures with 1,280 features, by number of classes.
+
+Every size that was measured is kept in docs/scale.json; `draw`, or --write, draws docs/scale.svg from it, with
+the numbers of benchmarks/audit.py for audit, and puts the table into docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+import audit
+import bench
+import plots
+
+SIDE, CLASSES, EACH = 16, 10, 8
+SIZES = {
+    "pictures": (1_000, 3_000, 10_000, 30_000),
+    "classes": (2, 10, 100, 1_000),
+    "head": (2, 10, 100, 1_000, 10_000),
+}
+NETWORK = (
+    "model.name=mobilenetv3_small_050",
+    "model.weights=none",
+    "train.start=head",
+    "train.epochs=0",
+    "data.size_px=32",
+)
+KEPT = bench.ROOT / "docs" / "scale.json"
+HEAD_ROWS, HEAD_FEATURES = 60_000, 1_280
+
+
+def main() -> None:
+    arguments = parse()
+    about = bench.header()
+    print(about)
+    if arguments.what != "draw":
+        for size in arguments.sizes or SIZES[arguments.what]:
+            row = head(size) if arguments.what == "head" else commands(arguments.what, size, arguments.work)
+            print(arguments.what, size, row, flush=True)
+            # Read anew: sizes may be measured by several calls.
+            kept = read()
+            kept.setdefault(arguments.what, {})[str(size)] = row
+            KEPT.write_text(
+                json.dumps({**kept, "machine": about.splitlines()[0].partition(", load")[0]}, indent=1) + "\n"
+            )
+    if arguments.what == "draw" or arguments.write:
+        draw(read())
+
+
+def read() -> dict[str, Any]:
+    """Read what was measured so far."""
+    known: dict[str, Any] = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+    return known
+
+
+def commands(what: str, size: int, work: Path | None) -> dict[str, Any]:
+    """Train and predict in processes of their own."""
+    with tempfile.TemporaryDirectory(dir=work) as name:
+        folder = Path(name)
+        pictures, classes = (size, CLASSES) if what == "pictures" else (size * EACH, size)
+        write_pictures(folder / "pictures", pictures, classes)
+        options = [part for setting in NETWORK for part in ("--set", setting)]
+        return {
+            "pictures": pictures,
+            "train": run(folder, "train", folder / "pictures", "--out", folder / "run", *options),
+            "predict": run(folder, "predict", folder / "run", folder / "pictures", "--out", folder / "answers.csv"),
+        }
+
+
+def run(folder: Path, *words: object) -> dict[str, float]:
+    """Run a command; processor seconds, seconds, GB."""
+    environment = os.environ | {"LINNAEUS_CACHE": str(folder / "cache")}
+    command = [sys.executable, "-m", "linnaeus", *map(str, words)]
+    with tempfile.TemporaryFile("w+") as said:
+        started = time.perf_counter()
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=said)
+        watch = audit.Watch(process.pid)
+        watch.start()
+        _, status, used = os.wait4(process.pid, 0)
+        watch.join()
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            said.seek(0)
+            raise SystemExit(f"{' '.join(command)} failed:\n{said.read()[-3000:]}")
+    cpu_s = used.ru_utime + used.ru_stime
+    return {"cpu_s": cpu_s, "s": time.perf_counter() - started, "own_gb": watch.own_gb, "peak_gb": used.ru_maxrss / 1e6}
+
+
+def head(classes: int) -> dict[str, float]:
+    """Solve a head on made-up features, in a process of its own."""
+    done = subprocess.run([sys.executable, __file__, "solve", "--sizes", str(classes)], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def solve(classes: int) -> None:
+    from linnaeus.learn.head import solve_head
+
+    seed = torch.Generator().manual_seed(0)
+    centres = torch.randn(classes, HEAD_FEATURES, generator=seed)
+    labels = torch.arange(HEAD_ROWS) % classes
+    # So much noise that some held-out pictures are wrong, as they are in earnest.
+    features = 0.3 * centres[labels] + 2 * torch.randn(HEAD_ROWS, HEAD_FEATURES, generator=seed)
+    watch, before = audit.Watch(os.getpid()), time.process_time()
+    watch.start()
+    held_gb = audit_gb()
+    solve_head(features, labels, classes, np.arange(HEAD_ROWS) // classes % 3)
+    cpu_s = time.process_time() - before
+    time.sleep(0.2)
+    print(json.dumps({"cpu_s": cpu_s, "own_gb": watch.own_gb - held_gb}), flush=True)
+    os._exit(0)
+
+
+def audit_gb() -> float:
+    """Read the memory that this process has of its own, in GB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1e6 for line in lines if line.startswith("RssAnon"))
+
+
+def write_pictures(folder: Path, pictures: int, classes: int) -> None:
+    """Write files, all different; pictures of a class have a pattern in common."""
+    patterns = np.random.default_rng(0).integers(0, 256, (classes, 4, 4, 3))
+    for number in range(pictures):
+        label, draw_ = number % classes, np.random.default_rng((1, number))
+        noisy = patterns[label].repeat(4, 0).repeat(4, 1) + draw_.normal(0, 40, (SIDE, SIDE, 3))
+        path = folder / f"class {label:05}" / f"{number:07}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(path, compress_level=0)
+
+
+def draw(kept: dict[str, Any]) -> None:
+    """Draw docs/scale.svg and write the tables."""
+    audited = json.loads((bench.ROOT / "docs" / "audit-scale.json").read_text())
+    first = {row["n"]: row["first"][0] if isinstance(row["first"], list) else row["first"] for row in audited}
+
+    def line(what: str, name: str, column: str) -> plots.Line:
+        rows = sorted((int(size), row) for size, row in kept.get(what, {}).items())
+        return plots.Line(name, [(size, row[name][column]) for size, row in rows])
+
+    time_ = [line("pictures", name, "cpu_s") for name in ("train", "predict")]
+    time_.append(plots.Line("audit", [(n, cost["cpu_s"]) for n, cost in first.items()]))
+    memory = [line("pictures", name, "own_gb") for name in ("train", "predict")]
+    memory.append(plots.Line("audit", [(n, cost["own_gb"]) for n, cost in first.items()]))
+    solved = sorted((int(size), row) for size, row in kept.get("head", {}).items())
+    classes = [line("classes", name, "cpu_s") for name in ("train", "predict")]
+    classes.append(plots.Line("head alone, 60,000 pictures", [(size, row["cpu_s"]) for size, row in solved]))
+    plots.lines(
+        bench.ROOT / "docs" / "scale.svg",
+        [
+            plots.Panel("Time by pictures", "pictures", "processor seconds", time_),
+            plots.Panel("Memory by pictures", "pictures", "GB, without mapped files", memory),
+            plots.Panel("Time by classes", "classes", "processor seconds", classes),
+        ],
+        f"{kept['machine']}; train: features of a mobile network at 32 px, head, scores, report",
+    )
+    rows = [
+        (
+            what,
+            size,
+            row["pictures"],
+            *(row[name][column] for name in ("train", "predict") for column in ("cpu_s", "own_gb")),
+        )
+        for what in ("pictures", "classes")
+        for size, row in sorted(kept.get(what, {}).items(), key=lambda one: int(one[0]))
+    ]
+    told = plots.table(("by", "", "pictures", "train, CPU s", "GB", "predict, CPU s", "GB"), rows)
+    more = plots.table(
+        ("classes", "head alone, CPU s", "GB beside the features"),
+        [(size, row["cpu_s"], row["own_gb"]) for size, row in solved],
+    )
+    words = f"\n![Time and memory by pictures and classes](scale.svg)\n\n{told}\n\n{more}\n"
+    plots.into_page(bench.ROOT / "docs" / "performance.md", "scale", words)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["pictures", "classes", "head", "draw", "solve"])
+    parser.add_argument("--sizes", type=int, nargs="+")
+    parser.add_argument("--work", type=Path, help="where pictures are put for the time")
+    parser.add_argument("--write", action="store_true", help="draw the plot and write the table as well")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    solve(parse().sizes[0]) if parse().what == "solve" else main()
