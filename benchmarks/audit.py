@@ -78,7 +78,7 @@ def main() -> None:
             rows.append(measure(whole, folder, names, n, arguments.repeats if n <= REPEATED_UP_TO else 1))
             if arguments.plot:
                 arguments.plot.with_suffix(".json").write_text(json.dumps(rows, indent=1))
-    if arguments.plot:
+    if arguments.plot and len(rows) > 1:
         plot(rows, arguments.plot)
 
 
