@@ -11,7 +11,7 @@ from linnaeus.records import Dataset, Example, Place, Preprocessing
 from linnaeus.verbs.audit import account, audit, find_copies
 from linnaeus.verbs.audit import copies as module
 from linnaeus.verbs.audit.clusters import cluster
-from linnaeus.verbs.audit.pairs import Pairs, compose, invert, rule_for
+from linnaeus.verbs.audit.pairs import Pairs, Rule, compose, invert, rule_for
 from linnaeus.verbs.split import split
 from test_fingerprints import scene
 
@@ -237,6 +237,19 @@ def test_many_new_pictures_are_searched_with_all_others(look, monkeypatch):
     monkeypatch.setattr(module, "candidates", lambda *rest: asked.append(1) or original_search(*rest))
     look(STRANGERS)
     assert asked == [1]
+
+
+@pytest.mark.parametrize(("asked", "searched"), [(0.91, []), (0.97, [1])])
+def test_a_little_more_asked_of_copies_is_no_reason_to_search_all_again(look, monkeypatch, asked, searched):
+    files = {**STRANGERS, "a/x.png": png(original(1)), "a/y.png": altered(original(1), "resized")}
+    monkeypatch.setattr(module, "rule_for", lambda *_: Rule(details=0.9))
+    look(files)
+    monkeypatch.setattr(module, "rule_for", lambda *_: Rule(details=asked))
+    again, search = [], module.candidates
+    monkeypatch.setattr(module, "candidates", lambda *rest: again.append(1) or search(*rest))
+    _, _, copies = look({**files, "a/z.png": png(original(2))})
+    assert again == searched
+    assert copies.rule.details == (asked if searched else 0.9)
 
 
 def test_a_damaged_memory_of_pairs_is_passed_over(look, tmp_path):

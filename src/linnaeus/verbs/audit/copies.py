@@ -83,15 +83,11 @@ def find_copies(
     sides = np.minimum(scan.pixels.sizes.min(axis=1), np.minimum(scan.widths, scan.heights))
     looks = _Looks.of(scan, prints, sides)
     rule = rule_for(prints, looks.textured, dataset.labels[looks.textured])
-
-    def find() -> Pairs:
-        return confirm(prints, scan.pixels, sides, candidates(prints, looks.textured, embeddings), rule)
-
-    def find_more(new: np.ndarray) -> Pairs:
-        return confirm(prints, scan.pixels, sides, candidates_of_some(prints, looks.textured, new), rule)
-
-    keep, about = embeddings is None, (preprocessing, rule)
-    pairs = remembered(cache_dir, scan.hashes, looks.textured, about, find, find_more) if keep else find()
+    search = _Search(prints, scan.pixels, sides, looks.textured, embeddings)
+    if embeddings is None:
+        pairs, rule = remembered(cache_dir, scan.hashes, looks.textured, preprocessing, rule, search)
+    else:
+        pairs = search.all(rule)
     pairs = Pairs.join([pairs, looks.pairs()])
 
     def check(guesses: Pairs) -> Pairs:
@@ -107,6 +103,26 @@ def find_copies(
         plain=tuple(np.flatnonzero(looks.is_plain).tolist()),
         findings=(*_same_pixels(dataset, same), *_near(dataset, scan, clusters)),
     )
+
+
+@dataclass(frozen=True)
+class _Search:
+    """Finds pairs among some pictures, as `remembered` asks for them; fields are as in `find_copies`."""
+
+    prints: Fingerprints
+    pixels: Pixels
+    sides: np.ndarray
+    rows: np.ndarray
+    embeddings: np.ndarray | None
+
+    def all(self, rule: Rule) -> Pairs:
+        return self._confirm(candidates(self.prints, self.rows, self.embeddings), rule)
+
+    def of_some(self, rule: Rule, new: np.ndarray) -> Pairs:
+        return self._confirm(candidates_of_some(self.prints, self.rows, new), rule)
+
+    def _confirm(self, pairs: Pairs, rule: Rule) -> Pairs:
+        return confirm(self.prints, self.pixels, self.sides, pairs, rule)
 
 
 @dataclass(frozen=True)

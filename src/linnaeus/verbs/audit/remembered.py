@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import uuid
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, Protocol, TypeVar
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -16,36 +18,51 @@ from pydantic import TypeAdapter, ValidationError
 from linnaeus.records import Preprocessing
 from linnaeus.verbs.audit.pairs import Pairs, Rule
 
-VERSION = 2
+VERSION = 3
 """Raise it when other pairs would be found in the same pictures."""
 RECORD = np.dtype([("first", "<i8"), ("second", "<i8"), ("maps", "<f8", (4,)), ("similarity", "<f4")])
 MOST_NEW = 0.1
 """With a larger share of new pictures the search starts afresh."""
+NEARLY = 0.03
+"""What is asked of details may differ so much between two samples of one set."""
 LOOKED_AT = 4
 """Earlier sets that are looked at, the latest first."""
 
 T = TypeVar("T")
-More = Callable[[np.ndarray], Pairs]
-"""Finds the pairs of some pictures, given as a mask over the searched ones, with all."""
+Found = tuple[np.ndarray, np.ndarray, Rule]
+"""Pictures that were searched, records of their pairs, and what was asked of copies."""
+
+
+class Search(Protocol):
+    """Finds pairs, once it is settled what is asked of copies."""
+
+    def all(self, rule: Rule) -> Pairs:
+        """Find all pairs."""
+
+    def of_some(self, rule: Rule, new: np.ndarray) -> Pairs:
+        """Find the pairs of some pictures, given as a mask over the searched ones, with all."""
 
 
 def remembered(
     cache_dir: Path,
     hashes: Sequence[str],
     rows: np.ndarray,
-    about: tuple[Preprocessing, Rule],
-    find: Callable[[], Pairs],
-    find_more: More | None = None,
-) -> Pairs:
-    """Look up the pairs among some pictures, or find and keep them.
+    about: Preprocessing,
+    rule: Rule,
+    search: Search,
+) -> tuple[Pairs, Rule]:
+    """Look up the pairs among some pictures, or find and keep them; and tell what was asked of them.
+
+    Where all but a few of the pictures were searched before, only those few are searched, and as much is asked as then:
+    what one would ask now differs a little with every picture.
 
     Args:
         cache_dir: The cache folder.
         hashes: Content hash of each picture.
         rows: The pictures that are searched, in the order of their hashes, no two with the same content.
         about: What else the pairs depend on.
-        find: Called where nothing is known.
-        find_more: Called where all but a few of the pictures were searched before: finds the pairs of those few.
+        rule: What is asked of these pictures; where much else was asked before, all are searched.
+        search: Called where the pairs are not known.
     """
     # Named as pixels are, so that what has not been used for long makes room for them.
     folder = Path(cache_dir) / "copies"
@@ -53,21 +70,22 @@ def remembered(
     own = np.array([bytes.fromhex(hashes[row]) for row in rows.tolist()], "V32")
     path = folder / f"{kind}-{hashlib.sha256(own.tobytes()).hexdigest()[:32]}.shard"
     known = _load(path)
-    if known is not None and known[0].tobytes() == own.tobytes():
-        return _pairs(known[1], rows)
-    earlier = _nearest(folder, kind, own) if find_more is not None else None
-    if earlier is not None and find_more is not None:
-        searched, old = earlier
-        pairs = Pairs.join([_pairs(old, rows), find_more(~searched)])
+    if known is not None and known[0].tobytes() == own.tobytes() and _nearly(known[2], rule):
+        return _pairs(known[1], rows), known[2]
+    earlier = _nearest(folder, kind, own)
+    if earlier is not None and _nearly(earlier[2], rule):
+        searched, old, rule = earlier
+        pairs = Pairs.join([_pairs(old, rows), search.of_some(rule, ~searched)])
     else:
-        pairs = find()
+        pairs = search.all(rule)
     place = np.full(len(hashes), -1, np.int64)
     place[rows] = np.arange(len(rows))
     records = np.empty(len(pairs), RECORD)
     records["first"], records["second"] = place[pairs.first], place[pairs.second]
     records["maps"], records["similarity"] = pairs.maps, pairs.similarity
-    save(path, lambda file: np.savez(file, pictures=own, pairs=records))
-    return pairs
+    asked = np.frombuffer(json.dumps(asdict(rule)).encode(), np.uint8)
+    save(path, lambda file: np.savez(file, pictures=own, pairs=records, rule=asked))
+    return pairs, rule
 
 
 def remembered_result(cache_dir: Path, about: Iterable[object], kind: type[T], find: Callable[[], T]) -> T:
@@ -95,17 +113,22 @@ def remembered_result(cache_dir: Path, about: Iterable[object], kind: type[T], f
     return found
 
 
-def _nearest(folder: Path, kind: str, own: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+def _nearly(before: Rule, now: Rule) -> bool:
+    return abs(before.details - now.details) <= NEARLY
+
+
+def _nearest(folder: Path, kind: str, own: np.ndarray) -> Found | None:
     """Find an earlier set that has nearly all of the pictures.
 
     Returns:
-        Which of the pictures were in it, bool [n]; the pairs of which both are still there, by their number here.
+        Which of the pictures were in it, bool [n]; the pairs of which both are still there, by their number here; and what
+        was asked of them.
     """
     for path in latest(folder, kind):
         known = _load(path)
         if known is None:
             continue
-        pictures, pairs = known
+        pictures, pairs, rule = known
         _, here, there = np.intersect1d(own, pictures, return_indices=True)
         if len(here) < (1 - MOST_NEW) * len(own):
             continue
@@ -114,7 +137,7 @@ def _nearest(folder: Path, kind: str, own: np.ndarray) -> tuple[np.ndarray, np.n
         number = np.full(len(pictures), -1, np.int64)
         number[there] = here
         pairs["first"], pairs["second"] = number[pairs["first"]], number[pairs["second"]]
-        return searched, pairs[(pairs["first"] >= 0) & (pairs["second"] >= 0)]
+        return searched, pairs[(pairs["first"] >= 0) & (pairs["second"] >= 0)], rule
     return None
 
 
@@ -133,18 +156,18 @@ def _pairs(records: np.ndarray, rows: np.ndarray) -> Pairs:
     return Pairs(rows[records["first"]], rows[records["second"]], records["maps"], records["similarity"])
 
 
-def _load(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
-    """Read the pictures that were searched, and their pairs; None where there is no such file, or a damaged one."""
+def _load(path: Path) -> Found | None:
+    """Read what was searched, and what was found; None where there is no such file, or a damaged one."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            pictures, pairs = file["pictures"], file["pairs"]
+            pictures, pairs, rule = file["pictures"], file["pairs"], Rule(**json.loads(file["rule"].tobytes()))
         os.utime(path)
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+    except (OSError, ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile):
         return None
     if pictures.dtype != np.dtype("V32") or pairs.dtype != RECORD:
         return None
     within = not len(pairs) or max(pairs["first"].max(), pairs["second"].max()) < len(pictures)
-    return (pictures, pairs) if within else None
+    return (pictures, pairs, rule) if within else None
 
 
 def save(path: Path, write: Callable[[BinaryIO], object]) -> None:
