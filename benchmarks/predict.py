@@ -35,74 +35,12 @@ from typing import Any
 
 import bench
 import plots
+import predict_others
 import rivals
 
 PAGE, KEPT = bench.ROOT / "docs/predict.md", bench.ROOT / "docs/predict-speed.json"
 AGREE = {"fp32": 0.99, "bf16": 0.97}
 SIZES = (1_000, 10_000, 100_000)
-
-TIMM = """
-import csv, json, sys, time
-from contextlib import suppress
-import numpy as np, timm, torch
-from timm.data import create_dataset, create_loader, resolve_data_config
-
-folder, pictures, out, better = sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4] == "better"
-model = timm.create_model("local-dir:" + folder, pretrained=True).eval()
-if better:
-    model = model.to(memory_format=torch.channels_last)
-autocast = (lambda: torch.autocast("cpu", torch.bfloat16)) if better else suppress
-dataset = create_dataset(name="", root=pictures, split="validation")
-device = torch.device("cpu")
-data = resolve_data_config({}, model=model)
-loader = create_loader(dataset, batch_size=256, use_prefetcher=True, num_workers=2, device=device, **data)
-started, best, sure = time.perf_counter(), [], []
-with torch.inference_mode():
-    for pixels, _ in loader:
-        with autocast():
-            output = model(pixels.contiguous(memory_format=torch.channels_last) if better else pixels)
-        p, k = output.softmax(-1).topk(1)
-        best.append(k.numpy()), sure.append(p.float().numpy())
-loop_s = time.perf_counter() - started
-with open(out, "w", newline="") as file:
-    write = csv.writer(file)
-    write.writerow(["path", "predicted", "confidence"])
-    names = dataset.filenames(absolute=True)
-    write.writerows(zip(names, np.concatenate(best)[:, 0].tolist(), np.concatenate(sure)[:, 0].tolist()))
-print(json.dumps({"loop_s": loop_s, "versions": {"timm": timm.__version__, "torch": torch.__version__}}))
-"""
-
-FASTAI = """
-import csv, json, sys, time
-from pathlib import Path
-import fastai, timm, torch, PIL.Image
-from fastai.vision.all import *
-
-folder, pictures, out = sys.argv[1:4]
-model = timm.create_model("local-dir:" + folder, pretrained=True)
-cfg = model.pretrained_cfg
-size = cfg["input_size"][-1]
-kind = {"bilinear": PIL.Image.Resampling.BILINEAR, "bicubic": PIL.Image.Resampling.BICUBIC}[cfg["interpolation"]]
-resize = Resize(round(size / cfg["crop_pct"]), method=ResizeMethod.Crop, resamples=(kind, PIL.Image.Resampling.NEAREST))
-crop = CropPad(size)
-# By itself fastai would crop before it resizes.
-crop.order = resize.order + 1
-files = sorted(path for path in Path(pictures).rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
-dls = ImageDataLoaders.from_path_func(
-    pictures, files[::20], lambda path: Path(path).parent.name, valid_pct=0.5, item_tfms=[resize, crop],
-    batch_tfms=Normalize.from_stats(cfg["mean"], cfg["std"]), num_workers=2)
-learner = Learner(dls, model, loss_func=CrossEntropyLossFlat())
-started = time.perf_counter()
-with learner.no_bar():
-    probabilities, _ = learner.get_preds(dl=dls.test_dl(files, num_workers=2))
-loop_s = time.perf_counter() - started
-sure, best = probabilities.max(1)
-with open(out, "w", newline="") as file:
-    write = csv.writer(file)
-    write.writerow(["path", "predicted", "confidence"])
-    write.writerows(zip(map(str, files), best.tolist(), sure.tolist()))
-print(json.dumps({"loop_s": loop_s, "versions": {"fastai": fastai.__version__, "torch": torch.__version__}}))
-"""
 
 
 def main() -> None:
@@ -124,12 +62,24 @@ def measure(part: str, arguments: argparse.Namespace, folder: Path) -> None:
     run = folder / f"run-{part}"
     # The file for the runtime is written into the copy.
     shutil.copytree(given / "model", run / "model", ignore=shutil.ignore_patterns("runtimes"))
+    pictures = some(arguments.pictures, arguments.count, folder) if part == "rivals" else arguments.pictures
     parts = {"rivals": against_rivals, "limits": against_limits, "start": starts, "scale": scale}
     machine = bench.header()
     # Kept as it grows: a long measurement that is stopped is not lost.
-    for found in parts[part](run, arguments.pictures, arguments.repeats, folder):
+    for found in parts[part](run, pictures, arguments.repeats, folder):
         before = json.loads(KEPT.read_text()) if KEPT.exists() else {}
         KEPT.write_text(json.dumps(before | {part: {"machine": machine, **found}}, indent=1) + "\n")
+
+
+def some(pictures: Path, count: int, folder: Path) -> Path:
+    """Link so many of the pictures, evenly from all classes."""
+    files = sorted(pictures.rglob("*.jpg"))
+    for number in range(min(count, len(files))):
+        path = files[number * len(files) // min(count, len(files))]
+        link = folder / "some" / path.relative_to(pictures)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(path.resolve())
+    return folder / "some"
 
 
 def against_rivals(run: Path, pictures: Path, repeats: int, folder: Path) -> Iterator[dict[str, Any]]:
@@ -140,10 +90,14 @@ def against_rivals(run: Path, pictures: Path, repeats: int, folder: Path) -> Ite
         "Linnaeus": lambda out: ours(run, pictures, out),
         "Linnaeus, --on pytorch": lambda out: ours(run, pictures, out, "--on", "pytorch"),
         "timm inference.py, channels last, bf16": lambda out: rivals.ask(
-            "timm", TIMM, model, str(pictures), str(out), "better"
+            "timm", predict_others.TIMM, model, str(pictures), str(out), "better"
         ),
-        "timm inference.py": lambda out: rivals.ask("timm", TIMM, model, str(pictures), str(out), "default"),
-        "fastai get_preds": lambda out: rivals.ask("fastai-timm", FASTAI, model, str(pictures), str(out)),
+        "timm inference.py": lambda out: rivals.ask(
+            "timm", predict_others.TIMM, model, str(pictures), str(out), "default"
+        ),
+        "fastai get_preds": lambda out: rivals.ask(
+            "fastai-timm", predict_others.FASTAI, model, str(pictures), str(out)
+        ),
     }
     started = time.perf_counter()
     ours(run, pictures, folder / "first.csv", "--on", "openvino")
@@ -380,6 +334,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--run", type=Path, help="a run of tf_efficientnet_lite0 on the pictures")
     parser.add_argument("--small", type=Path, help="a run of a small network, for scale")
     parser.add_argument("--pictures", type=Path, default=bench.FLOWERS)
+    parser.add_argument("--count", type=int, default=630, help="pictures for rivals; 3 rounds take 5 minutes or more")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--work", type=Path, help="for links and answers; removed at the end")
     return parser.parse_args()
