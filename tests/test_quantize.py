@@ -2,13 +2,14 @@
 
 import numpy as np
 import onnx
+import openvino
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
 from linnaeus.classifier import Classifier
-from linnaeus.errors import SettingsError
+from linnaeus.errors import ModelError, SettingsError
 from linnaeus.records import Preprocessing
 from linnaeus.targets.graph import Graph
 from linnaeus.targets.layers import Layers
@@ -20,7 +21,6 @@ from linnaeus.targets.target import Blueprint, Precision
 
 SIZE, CLASSES = 16, ("a", "b", "c")
 TARGETS = [Onnx(), OpenVino()]
-EACH = [pytest.param(one, name, id=f"{one.name}-{name}") for one in TARGETS for name in one.precisions]
 
 
 class Small(nn.Module):
@@ -50,6 +50,15 @@ class Attention(nn.Module):
         q, k, v = self.qkv(self.norm(x)).chunk(3, dim=2)
         x = x + self.out((q @ k.transpose(1, 2) / 6).softmax(2) @ v)
         return self.fc(x.mean(1))
+
+
+EACH = [
+    pytest.param(one, name, network, id=f"{one.name}-{name}-{network.__name__}")
+    for one in TARGETS
+    for name in one.precisions
+    for network in (Small, Attention)
+    if (one.name, name, network) != ("openvino", "weights", Small)
+]
 
 
 def pictures(N, seed=0):
@@ -87,8 +96,7 @@ def expected(blueprint, seed=1):
         return blueprint.graph(torch.from_numpy(blueprint.card.shaped(pictures(8, seed)))).numpy()
 
 
-@pytest.mark.parametrize("network", [Small, Attention])
-@pytest.mark.parametrize(("target", "name"), EACH)
+@pytest.mark.parametrize(("target", "name", "network"), EACH)
 def test_a_reduced_file_answers_nearly_as_the_network_does(target, name, network, made, tmp_path):
     blueprint = made(network)
     given = Precision(name, pictures(16) if name == "int8" else None)
@@ -228,6 +236,27 @@ def test_8_bit_weights_take_a_quarter(tmp_path):
     ]
     assert sizes[1] < 0.55 * sizes[0]
     assert sizes[2] < 0.30 * sizes[0]
+
+
+def test_openvino_gets_no_8_bit_weights_of_a_network_that_convolves(made, tmp_path):
+    with pytest.raises(ModelError, match="networks that mostly multiply matrices") as refused:
+        OpenVino().write(made(Small), tmp_path, Precision("weights"))
+    assert "float16" in refused.value.fix
+    assert not list(tmp_path.iterdir())
+
+
+def test_8_bit_weights_of_a_transformer_are_right_in_openvino_with_several_streams(made, tmp_path):
+    blueprint = made(Attention)
+    path = OpenVino().write(blueprint, tmp_path, Precision("weights"))
+    compiled = openvino.Core().compile_model(path, "CPU", {"NUM_STREAMS": 2})
+    kinds = {
+        one.get_element_type().to_string()
+        for one in openvino.Core().read_model(path).get_ops()
+        if one.get_type_name() == "Constant"
+    }
+    assert "i8" in kinds
+    found = compiled.create_infer_request().infer({"image": pictures(8, seed=1)})["probabilities"]
+    np.testing.assert_allclose(found, expected(blueprint), atol=0.01)
 
 
 def test_weights_are_rounded_by_channel():

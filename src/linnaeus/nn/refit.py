@@ -138,7 +138,7 @@ def moments_of(network: nn.Module, layers: Mapping[str, nn.Module], batches: Ite
 
 def _adder(sums: dict[str, list[Tensor]], name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
     def add(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        rows = _rows(layer, inputs[0]).float()
+        rows = rows_read(layer, inputs[0]).float()
         # The products of one batch are exact enough in single precision, and four times as fast.
         parts = [torch.tensor(float(len(rows)), dtype=torch.float64), rows.sum(0).double(), (rows.T @ rows).double()]
         known = sums.get(name)
@@ -147,7 +147,7 @@ def _adder(sums: dict[str, list[Tensor]], name: str) -> Callable[[nn.Module, tup
     return add
 
 
-def _rows(layer: nn.Module, x: Tensor) -> Tensor:
+def rows_read(layer: nn.Module, x: Tensor) -> Tensor:
     """Take what a layer reads at some places apart, [n, D]; the places depend on nothing but the size."""
     if isinstance(layer, nn.Linear):
         rows = x.reshape(len(x), -1, x.shape[-1])

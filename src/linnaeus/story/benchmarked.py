@@ -35,7 +35,7 @@ def time_runtimes(
     Args:
         model: A run or a model folder.
         targets: Formats.
-        precisions: Names; "int8" takes training pictures of the run.
+        precisions: Names; "int8" takes training and validation pictures of the run.
         trial: How it is measured.
         pictures: So many answers are compared.
         source: Their source; by default the run's test pictures, and noise where none of them can be read any more.

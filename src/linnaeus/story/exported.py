@@ -25,7 +25,7 @@ class Wanted:
 
     Attributes:
         targets: Formats.
-        precision: Name of one; "int8" takes training pictures of the run.
+        precision: Name of one; "int8" takes training and validation pictures of the run.
         demand: Its precision is filled in.
         pictures: So many are compared, 1 or more.
         repository: "triton", "kserve" or "tfserving" lays the files out for that server, too; "" does not.
@@ -71,10 +71,10 @@ def ship(
     run = Run.open(model) if source is None else None
     how, classes, any_size = classifier.preprocessing, classifier.classes, wanted.demand.any_size
     with talk.stage("pictures"):
-        if source is None:
-            assert run is not None
+        if run is not None:
             shown = shown_of_run(run, classes, how, wanted.pictures, any_size=any_size)
         else:
+            assert source is not None
             opened = open_pictures(where_of(source, data_dir=data_dir), talk)
             shown = shown_of_source(opened, classes, how, wanted.pictures, any_size=any_size)
         precision = precision_of(wanted.precision, model, classes, how)
@@ -87,7 +87,7 @@ def ship(
         files = {name: Path(one["path"]) for name, one in found["files"].items()}
         card = card_of(classifier, wanted.demand.outputs, wanted.demand.layout, any_size)
         found["repository"] = str(write_repository(wanted.repository, files, folder, card))
-    if run is not None and source is None:
+    if run is not None:
         kept = run.result("export")["files"] if run.has_result("export") else {}
         run.write_result("export", found | {"files": kept | found["files"]})
         report(run)

@@ -19,7 +19,9 @@ from linnaeus.targets.proof import Shown
 
 PARTS = ("test", "val", "train")
 CALIBRATION_PICTURES = 300
-"""Training pictures that show an 8-bit network the range of its layers."""
+"""Training pictures that show an 8-bit network what its layers read."""
+HELD_PICTURES = 500
+"""Validation pictures on which sensitive layers are looked for."""
 
 
 def shown_of_run(
@@ -69,25 +71,30 @@ def shown_of_run(
 
 
 def training_pictures(run: Run, classes: Sequence[str], how: Preprocessing) -> np.ndarray:
-    """Take the training pictures that show an 8-bit network the range of its layers, uint8 [N, S, S, C]."""
+    """Take the training pictures that show an 8-bit network what its layers read, uint8 [N, S, S, C]."""
     return np.asarray(shown_of_run(run, classes, how, CALIBRATION_PICTURES, parts=("train",)).pictures)
 
 
 def precision_of(name: str, model: Path, classes: Sequence[str], how: Preprocessing) -> Precision:
-    """Make a precision of its name, with training pictures of the run where it takes some.
+    """Give a precision with the pictures of the run that it takes: those for 8 bits are calibrated.
 
     Raises:
-        SettingsError: 8 bits are wanted of a model folder, which has no training pictures.
+        SettingsError: INT8 of a model folder, which has no training pictures.
     """
-    if name != "int8":
+    if name not in ("int8", "weights"):
         return Precision(name)
     try:
         run = Run.open(model)
-    except RunError:
+        seen = training_pictures(run, classes, how)
+        held = shown_of_run(run, classes, how, HELD_PICTURES, parts=("val",)).pictures
+    except RunError as error:
+        if name == "weights":
+            # They are only the better for it.
+            return Precision(name)
         raise SettingsError(
-            "int8 needs training pictures.", got=f"{model}, which is no run", fix="name the run."
+            "int8 needs training and validation pictures.", got=f"{error.rule} {error.got}", fix="name the run."
         ) from None
-    return Precision(name, training_pictures(run, classes, how))
+    return Precision(name, seen, held=np.asarray(held))
 
 
 def shown_of_source(

@@ -93,7 +93,7 @@ def _errors(graph: Graph) -> Iterator[list[tuple[str, Tensor, Tensor]]]:
 
         return after
 
-    hooks = [layer.register_forward_hook(watch(name)) for name, layer in _layers(graph)]
+    hooks = [layer.register_forward_hook(watch(name)) for name, layer in weighted_layers(graph)]
     try:
         yield found
     finally:
@@ -101,7 +101,8 @@ def _errors(graph: Graph) -> Iterator[list[tuple[str, Tensor, Tensor]]]:
             hook.remove()
 
 
-def _layers(graph: Graph) -> Iterator[tuple[str, nn.Module]]:
+def weighted_layers(graph: Graph) -> Iterator[tuple[str, nn.Module]]:
+    """Go through the layers that multiply with weights, by name; the first convolution, which stays in float, is left out."""
     for name, layer in graph.network.named_modules():
         convolves = isinstance(layer, nn.Conv2d) and (layer.groups > 1 or layer.in_channels > FEW_CHANNELS)
         if convolves or isinstance(layer, nn.Linear):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import re
 import struct
@@ -17,12 +16,16 @@ import numpy as np
 from linnaeus.errors import ModelError
 from linnaeus.targets.card import INPUT, KEY, Card, checked
 from linnaeus.targets.onnx import plain_onnx, quiet
+from linnaeus.targets.quantize_onnx import STATIC, WEIGHTS, reduced_card
+from linnaeus.targets.quantize_openvino import HALF
 from linnaeus.targets.savedmodel import SIGNATURE, saved_model
-from linnaeus.targets.target import FLOAT32, Blueprint, Precision, in_turn
+from linnaeus.targets.target import FLOAT32, Blueprint, Precision, digest, in_turn
 from linnaeus.targets.tensorflow_ops.hush import hushed
 
 _INSIDE = re.compile(r"(network|head)[./]")
 """How names of tensors begin that the network computes; the rest is normalisation, calibration, the unknown score."""
+
+METHODS = {"float16": HALF, "int8": STATIC, "weights": WEIGHTS}
 
 _BY_KIND = ("TOPK_V2",)
 """Of the score of strangeness too, but the quantiser does not find it by its name, since it gives two tensors."""
@@ -111,8 +114,8 @@ def write_tflite(blueprint: Blueprint, path: Path, *, batch: int | None = None, 
     """Write a .tflite file.
 
     "int8" is 8-bit arithmetic, per channel, with ranges from `precision.pictures`; normalisation, the logits and what
-    follows them stay in float, and so does what `precision.keep` names by the names of tensors that `layers` gives. Of
-    networks with attention, which that ruins, only the weights get 8 bits, and the card says so: "weights".
+    follows them stay in float, and so do the layers that `precision.keep` names. Of networks with attention, which that
+    ruins, only the weights get 8 bits, and the card says so: "weights".
 
     Args:
         blueprint: What to write.
@@ -123,7 +126,10 @@ def write_tflite(blueprint: Blueprint, path: Path, *, batch: int | None = None, 
     Raises:
         ModelError: The network has something that the format cannot express, or pictures are missing for "int8".
     """
+    from linnaeus.targets.rounding import suited
+
     kind = "weights" if precision.name == "int8" and attention(blueprint) else precision.name
+    blueprint = suited(blueprint, precision)
     folder = saved_model(blueprint, batch)
     with quiet(), hushed():
         try:
@@ -135,13 +141,11 @@ def write_tflite(blueprint: Blueprint, path: Path, *, batch: int | None = None, 
             raise ModelError(
                 "the network cannot be written for LiteRT.", got=f"{type(error).__name__}: {told}"
             ) from None
-    path.write_bytes(_with_card(content, replace(blueprint.card, precision=kind)))
+    card, method = blueprint.card, METHODS.get(kind)
+    if method:
+        card = reduced_card(card, replace(precision, name=kind), method=method)
+    path.write_bytes(_with_card(content, card))
     return path
-
-
-def layers(path: Path) -> list[str]:
-    """List what the operations of a float32 file compute, by name and in their order, for `Precision.keep`."""
-    return [step.name for step in _steps(path.read_bytes())]
 
 
 def attention(blueprint: Blueprint) -> bool:
@@ -174,10 +178,9 @@ def _quantized(blueprint: Blueprint, folder: Path, batch: int | None, precision:
     pictures = precision.pictures
     if pictures is None or not len(pictures):
         raise ModelError("int8 needs training pictures, to see the range of every layer.", got="none")
-    digest = hashlib.sha256(np.ascontiguousarray(pictures).tobytes()).hexdigest()[:12]
-    name = f"measured-{batch or 'any'}-{digest}"
+    name = f"measured-{batch or 'any'}-{digest(pictures)}"
     measured = blueprint.once(name, lambda _folder: _measured(folder, blueprint.card.shaped(pictures), batch or 1))
-    keep = [*_kept(measured), *precision.keep]
+    keep = [*_kept(measured), *_of_layers(measured, precision.keep)]
     return bytes(mlir_quantize(measured, denylisted_nodes=keep, denylisted_ops=list(_BY_KIND)))
 
 
@@ -215,6 +218,12 @@ def _kept(content: bytes) -> list[str]:
         if step.kind in _weighing() and users and users <= kept:
             kept.add(step.name)
     return sorted(kept)
+
+
+def _of_layers(content: bytes, layers: tuple[str, ...]) -> list[str]:
+    """Name what computes layers of the network, by the places where PyTorch traced it."""
+    places = tuple(f"network.{one}/" for one in layers) + tuple("head/" for one in layers if one == "head")
+    return [one.name for one in _steps(content) if any(part.startswith(places) for part in one.name.split(";"))]
 
 
 def _eight_bits(step: _Step) -> bool:

@@ -36,6 +36,9 @@ class Onnx:
         """Write the file."""
         import onnx
 
+        from linnaeus.targets.rounding import suited
+
+        blueprint = suited(blueprint, precision)
         plain, path = plain_onnx(blueprint), folder / self.file
         if precision.name == FLOAT32.name:
             model, card = onnx.load(plain), blueprint.card

@@ -12,7 +12,7 @@ from linnaeus.errors import ModelError
 from linnaeus.machine import cores_here
 from linnaeus.targets.card import INPUT, KEY, Card, checked
 from linnaeus.targets.onnx import plain_onnx, quiet
-from linnaeus.targets.quantize_openvino import PRECISIONS, hint, reduced, unpack
+from linnaeus.targets.quantize_openvino import PRECISIONS, hint, reduced
 from linnaeus.targets.target import FLOAT32, Blueprint, Precision
 
 FALLS = ("Gelu", "Swish", "Mish", "HSwish")
@@ -37,6 +37,9 @@ class OpenVino:
         """Write the two files."""
         import openvino
 
+        from linnaeus.targets.rounding import suited
+
+        blueprint = suited(blueprint, precision)
         plain, card = plain_onnx(blueprint), blueprint.card
         with quiet():
             model = openvino.convert_model(str(plain))
@@ -75,8 +78,6 @@ class OpenVinoRunner:
             self.card: Card = checked(_text(model), str(path))
             able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
             settings["INFERENCE_PRECISION_HINT"] = hint(self.card.precision, able)
-            if self.card.precision == "weights":
-                unpack(model)
             self._compiled = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
             raise ModelError(f"{path} should be an OpenVINO model.", got=str(error)[:300]) from None

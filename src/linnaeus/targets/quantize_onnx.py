@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from linnaeus.errors import SettingsError
 from linnaeus.machine import cores_here
 from linnaeus.targets.card import INPUT, Card
 from linnaeus.targets.layers import WEIGHTED, Layers
-from linnaeus.targets.target import Blueprint, Precision
+from linnaeus.targets.target import Blueprint, Precision, digest
 
 PRECISIONS = ("float32", "float16", "int8", "weights")
 INTEGER = (
@@ -101,11 +100,6 @@ def calibration_pictures(precision: Precision) -> np.ndarray:
             fix="give some hundred.",
         )
     return precision.pictures
-
-
-def digest(pictures: np.ndarray) -> str:
-    """Name a set of pictures by its bytes."""
-    return hashlib.blake2b(np.ascontiguousarray(pictures).tobytes(), digest_size=8).hexdigest()
 
 
 def slim(model: Any) -> None:

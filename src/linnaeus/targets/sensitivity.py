@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from linnaeus.errors import SettingsError
-from linnaeus.targets.target import Blueprint, Precision, Runner, Target
+from linnaeus.targets.target import Blueprint, Precision, Runner, Target, digest
 
 BAR = 0.01
 """Nats. Far below what a user would notice: 0.01 is the divergence between 90 % and 87 %."""
@@ -54,6 +54,38 @@ class Quantized:
     met: bool
 
 
+def written(target: Target, blueprint: Blueprint, folder: Path, precision: Precision) -> tuple[Path, Precision]:
+    """Write a file; an INT8 one with its sensitive layers in float, if there are pictures to find them on.
+
+    Args:
+        target: Writes it.
+        blueprint: What to write.
+        folder: Exists; gets the file.
+        precision: One that the target has; with layers to keep named, none are looked for.
+
+    Returns:
+        The file, and the precision with the layers that stayed in float.
+    """
+    held, pictures = precision.held, precision.pictures
+    if precision.name != "int8" or precision.keep or pictures is None or held is None or not len(held):
+        return target.write(blueprint, folder, precision), precision
+    reference = blueprint.once(f"float-{digest(held)}", lambda _: float_answers(blueprint, held))
+    made = quantized(target, blueprint, folder, pictures, held, reference)
+    return made.path, replace(precision, keep=made.kept)
+
+
+def float_answers(blueprint: Blueprint, pictures: np.ndarray) -> np.ndarray:
+    """Compute the probabilities that PyTorch gives in single precision, [N, K]."""
+    import torch
+
+    step, found = 1 if blueprint.card.any_size else AT_ONCE, []
+    with torch.inference_mode():
+        for first in range(0, len(pictures), step):
+            answer = blueprint.graph(torch.from_numpy(blueprint.card.shaped(pictures[first : first + step])))
+            found.append((answer[0] if isinstance(answer, tuple) else answer).double().numpy())
+    return np.concatenate(found)
+
+
 def quantized(
     target: Target,
     blueprint: Blueprint,
@@ -83,8 +115,10 @@ def quantized(
     """
     _check(target, held, reference)
     from linnaeus.targets.damage import damages
+    from linnaeus.targets.rounding import suited
 
-    damage = damages(blueprint.graph, held[:: max(1, len(held) // LOOKED_AT)][:LOOKED_AT])
+    plain = Precision("int8", pictures)
+    damage = damages(suited(blueprint, plain).graph, held[:: max(1, len(held) // LOOKED_AT)][:LOOKED_AT])
     worst = tuple(damage)
     steps: list[Step] = []
     best: tuple[Path, tuple[str, ...], Step] | None = None
@@ -92,7 +126,7 @@ def quantized(
     for count in _counts(len(worst)):
         place = attempts / str(count)
         place.mkdir()
-        written = target.write(blueprint, place, Precision("int8", pictures, worst[:count]))
+        written = target.write(blueprint, place, replace(plain, keep=worst[:count]))
         steps.append(_compare(target.open(written), held, reference, count))
         if best is None or steps[-1].divergence < best[2].divergence:
             best = written, worst[:count], steps[-1]

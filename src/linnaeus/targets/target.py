@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,13 +24,16 @@ class Precision:
 
     Attributes:
         name: "float32", "float16", "bfloat16", "int8", or "weights" (8-bit weights, computed in float).
-        pictures: For "int8": training pictures that show the range of every layer, uint8 [N, S, S, 3].
-        keep: For "int8": layers that stay in float, by the name that the target gives them.
+        pictures: For "int8", and if possible for "weights": training pictures that show what every layer reads, uint8
+            [N, S, S, 3].
+        keep: For "int8": layers that stay in float, as in `network.named_modules()`.
+        held: For "int8": other pictures, not of the test part, on which `sensitivity.written` looks for sensitive layers.
     """
 
     name: str = "float32"
     pictures: np.ndarray | None = None
     keep: tuple[str, ...] = ()
+    held: np.ndarray | None = None
 
 
 FLOAT32 = Precision()
@@ -131,6 +135,11 @@ class Target(Protocol):
             ModelError: It is damaged, or another program's.
         """
         ...
+
+
+def digest(array: np.ndarray) -> str:
+    """Name an array by its bytes."""
+    return hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=8).hexdigest()
 
 
 def require(target: Target, *, writing: bool) -> None:

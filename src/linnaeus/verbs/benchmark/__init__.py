@@ -17,6 +17,7 @@ from linnaeus.targets import FLOAT32, Blueprint, Card, Precision, Runner, Target
 from linnaeus.targets.card import PROBABILITIES
 from linnaeus.targets.measure import BATCHES, LAP_S, ROUNDS, Speed, Subject, measure
 from linnaeus.targets.proof import LIMIT, Proof, Shown, prove
+from linnaeus.targets.sensitivity import written
 from linnaeus.verbs.benchmark.words import PYTORCH, advise, tell
 
 if TYPE_CHECKING:
@@ -219,7 +220,7 @@ class _Bench:
         self.talk.say(f"writing {target.title}, {precision.name} ...")
         path = self.blueprint.once(
             f"benchmark-{target.name}-{precision.name}",
-            lambda folder: target.write(self.blueprint, folder, precision),
+            lambda folder: written(target, self.blueprint, folder, precision)[0],
         )
         proof = self._proof(target.open(path))
         if not proof.passed:

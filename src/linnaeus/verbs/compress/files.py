@@ -21,7 +21,7 @@ from linnaeus.targets import Blueprint, Precision, Runner, Target
 from linnaeus.targets.card import PROBABILITIES
 from linnaeus.targets.graph import Graph
 from linnaeus.targets.proof import Shown
-from linnaeus.targets.sensitivity import quantized
+from linnaeus.targets.sensitivity import written
 
 if TYPE_CHECKING:
     from linnaeus.classifier import Classifier
@@ -139,16 +139,12 @@ def _write(
     plain = _blueprint(replace(classifier, calibration=Calibration()), work / "plain", demand)
     first = work / "first"
     first.mkdir()
-    exact, done = Precision(precision), (f"computed in {precision}",)
+    assert isinstance(pictures.val.pictures, np.ndarray)
+    path, exact = written(target, plain, first, Precision(precision, pictures.train, held=pictures.val.pictures))
+    done = (f"computed in {precision}",)
     if precision == "int8":
-        reference = np.concatenate([_softmax(plain, one) for one in pictures.val.portions(64)])
-        made = quantized(target, plain, first, pictures.train, _pixels(pictures.val), reference)
-        exact = Precision(precision, pictures.train, made.kept)
-        path = made.path
-        kept = f", {len(made.kept)} sensitive layers in float" if made.kept else ""
+        kept = f", {len(exact.keep)} sensitive layers in float" if exact.keep else ""
         done = (f"8-bit integers{kept}",)
-    else:
-        path = target.write(plain, first, exact)
     mended = calibrated_again(classifier, answers(target, path, pictures.val), pictures.val, demand.seed)
     path = target.write(_blueprint(mended, work / "graph", demand), place, exact)
     return path, mended.calibration, done
@@ -194,14 +190,3 @@ def answers(target: Target, path: Path, shown: Shown) -> np.ndarray:
 def _blueprint(classifier: Classifier, scratch: Path, demand: Demand) -> Blueprint:
     scratch.mkdir()
     return Blueprint(Graph(classifier, outputs=demand.outputs), scratch)
-
-
-def _softmax(blueprint: Blueprint, pictures: np.ndarray) -> np.ndarray:
-    with torch.inference_mode():
-        found = blueprint.graph(torch.from_numpy(blueprint.card.shaped(pictures)))
-    return (found[0] if isinstance(found, tuple) else found).double().numpy()
-
-
-def _pixels(shown: Shown) -> np.ndarray:
-    assert isinstance(shown.pictures, np.ndarray)
-    return shown.pictures

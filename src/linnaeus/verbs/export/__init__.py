@@ -18,6 +18,7 @@ from linnaeus.targets.card import PROBABILITIES
 from linnaeus.targets.examples import write_examples
 from linnaeus.targets.measure import BATCHES, Subject, measure
 from linnaeus.targets.proof import LIMIT, LIMIT_ROUGH, Shown, prove, write_evidence
+from linnaeus.targets.sensitivity import written
 from linnaeus.verbs.export.words import tell, told
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Demand:
         outputs: As `Graph` takes them.
         layout: "nhwc" or "nchw".
         any_size: The graph resizes one picture of any size.
-        precision: With training pictures where it needs them.
+        precision: With training and held pictures where it needs them.
         max_drop: Most accuracy that a file of less than single precision may lose; None does not ask.
         threads: Of one call, while the speed is measured.
     """
@@ -115,7 +116,7 @@ def _export(
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     try:
-        path = target.write(blueprint, unfinished, demand.precision)
+        path, _ = written(target, blueprint, unfinished, demand.precision)
         document: dict[str, Any] = {
             "target": target.name,
             "title": target.title,
