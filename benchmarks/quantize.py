@@ -23,14 +23,15 @@ import torch
 import bench
 from linnaeus.classifier import Classifier
 from linnaeus.data.decode import middle, prepare, read_bytes
+from linnaeus.errors import ModelError
 from linnaeus.metrics.intervals import wilson
 from linnaeus.metrics.paired import accuracy_difference
 from linnaeus.run import Run
 from linnaeus.targets.graph import Graph
 from linnaeus.targets.onnx import Onnx
 from linnaeus.targets.openvino import OpenVino
-from linnaeus.targets.sensitivity import divergence, quantized
-from linnaeus.targets.target import FLOAT32, Blueprint, Precision, Runner, Target
+from linnaeus.targets.sensitivity import divergence, written
+from linnaeus.targets.target import Blueprint, Precision, Runner, Target
 
 TARGETS: tuple[Target, ...] = (Onnx(), OpenVino())
 
@@ -60,7 +61,6 @@ def compare(classifier: Classifier, folder: Path, data: tuple[np.ndarray, ...], 
     train, held, test, labels = data
     (folder / "scratch").mkdir()
     blueprint = Blueprint(Graph(classifier, outputs=("probabilities",)), folder / "scratch")
-    reference = answers(Onnx().open(made(Onnx(), blueprint, folder / "reference", FLOAT32)), held)
     tasks: dict[str, Callable[[], object]] = eager(classifier, blueprint.graph, test[:1])
     print(
         "| runtime, precision | seconds | MB | test accuracy | difference, points | agreement | divergence | kept in float |"
@@ -70,15 +70,13 @@ def compare(classifier: Classifier, folder: Path, data: tuple[np.ndarray, ...], 
     for target in TARGETS:
         for name in target.precisions:
             started, place = time.perf_counter(), folder / f"{target.name}-{name}"
-            if name == "int8":
-                place.mkdir()
-                found = quantized(target, blueprint, place, train, held, reference)
-                path, kept = (
-                    found.path,
-                    f"{', '.join(found.kept) or 'none'} (of {len(found.damage)}; {len(found.steps)} tries)",
-                )
-            else:
-                path, kept = made(target, blueprint, place, Precision(name)), ""
+            place.mkdir()
+            try:
+                path, exact = written(target, blueprint, place, Precision(name, train, held=held))
+            except ModelError as error:
+                print(f"| {target.title} {name} | {error.got} |", flush=True)
+                continue
+            kept = (", ".join(exact.keep) or "none") if name == "int8" else ""
             seconds, runner = time.perf_counter() - started, target.open(path)
             p = answers(runner, test)
             whole = p if whole is None else whole
@@ -152,11 +150,6 @@ def eager(classifier: Classifier, graph: Graph, block: np.ndarray) -> dict[str, 
         "PyTorch folded float32": folded,
         "Classifier.logits": lambda: classifier.logits([block]),
     }
-
-
-def made(target: Target, blueprint: Blueprint, folder: Path, precision: Precision) -> Path:
-    folder.mkdir()
-    return target.write(blueprint, folder, precision)
 
 
 def answers(runner: Runner, block: np.ndarray) -> np.ndarray:

@@ -217,7 +217,7 @@ def test_8_bits_are_calibrated_on_training_pictures(trained, classifier):
 
 
 def test_a_model_folder_has_no_training_pictures_for_8_bits(trained, classifier):
-    with pytest.raises(SettingsError, match="int8 needs training pictures"):
+    with pytest.raises(SettingsError, match="int8 needs training and validation pictures"):
         time_runtimes(trained.folder / "model", [Format(classifier)], precisions=["int8"], trial=QUICK)
 
 

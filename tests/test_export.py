@@ -2,19 +2,25 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from linnaeus import story
+from linnaeus.classifier import Classifier
 from linnaeus.errors import CheckFailed, ModelError, RunError, SettingsError
 from linnaeus.run import Run
-from linnaeus.targets import TARGETS, Exported, named
+from linnaeus.targets import TARGETS, Blueprint, Exported, named
+from linnaeus.targets.graph import Graph
 from linnaeus.targets.onnx import OnnxRunner
 from linnaeus.verbs.export import Demand
 
 BLOCK = """
 import sys
+from dataclasses import replace
+from pathlib import Path
 class Block:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in ("torch", "torchvision", "timm", "accelerate", "tensorflow"):
@@ -164,3 +170,23 @@ def test_a_file_of_another_program_is_refused_with_what_to_do(tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"no model")
     with pytest.raises(ModelError, match="should be an ONNX model"):
         Exported.load(tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("name", ["onnx", "openvino", "torch", "state-dict"])
+def test_no_exported_file_tells_where_anything_lay(name, run, tmp_path):
+    recipe = {"train": {"teacher": str(tmp_path / "t"), "unlabelled": "C:\\Users\\me\\pictures", "epochs": 3}}
+    about = {"data": {"source": "photos/flowers"}, "recipe": recipe, "code": ["~/net.py:Net"]}
+    classifier = replace(Classifier.load(run.folder), about=about)
+    (tmp_path / "scratch").mkdir()
+    path = TARGETS[name].write(Blueprint(Graph(classifier), tmp_path / "scratch"), tmp_path)
+    kept = {"data": {"source": "flowers"}, "code": ["net.py:Net"]}
+    assert TARGETS[name].open(path).card.about == kept | {
+        "recipe": {"train": {"teacher": "t", "unlabelled": "pictures", "epochs": 3}}
+    }
+    files = [one for one in tmp_path.rglob("*") if one.is_file() and "scratch" not in one.parts]
+    content = b"".join(one.read_bytes() for one in files)
+    assert not [
+        word
+        for word in (tmp_path, Path(__file__).parent.parent, sys.prefix, "photos", "Users")
+        if str(word).encode() in content
+    ]

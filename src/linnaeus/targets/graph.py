@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import PurePath
+from pathlib import PurePath, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -130,16 +130,30 @@ def card_of(classifier: Classifier, outputs: Sequence[str] | None, layout: str, 
         layout,
         any_size,
         judgement=kept,
-        about=_published(classifier.about),
+        about=published(classifier.about),
     )
 
 
-def _published(about: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep of the provenance what may leave this machine: of the source only its name."""
-    data = about.get("data")
-    if not isinstance(data, dict) or "source" not in data:
-        return dict(about)
-    return dict(about) | {"data": data | {"source": PurePath(str(data["source"])).name}}
+def published(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep of the provenance what may leave this machine: of the source and of every absolute path only the name."""
+    kept: dict[str, Any] = _without_paths(about)
+    data = kept.get("data")
+    if isinstance(data, dict) and "source" in data:
+        data["source"] = PurePath(str(data["source"])).name
+    return kept
+
+
+def _without_paths(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _without_paths(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_paths(one) for one in value]
+    if not isinstance(value, str | PurePath):
+        return value
+    text = str(value)
+    kind = PureWindowsPath if "\\" in text or text[1:3] == ":/" else PurePosixPath
+    # A home folder by its short name tells as little as a relative path, but is as useless elsewhere as an absolute one.
+    return kind(text).name if kind(text).is_absolute() or text.startswith("~") else value
 
 
 class Calibrated(nn.Module):

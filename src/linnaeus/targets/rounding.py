@@ -120,7 +120,7 @@ def _rounded(weights: Tensor, metric: Tensor) -> Tensor:
 def _reads(graph: Graph, pictures: np.ndarray) -> dict[str, Read]:
     """Measure what each layer reads; layers that read too many numbers for their equations are left out."""
     sums: dict[str, list[Tensor]] = {}
-    layers = {name: layer for name, layer in weighted_layers(graph) if layer.weight[0].numel() <= WIDEST}  # type: ignore[operator, index, union-attr]
+    layers = {name: layer for name, layer in weighted_layers(graph) if layer.weight[0].numel() <= WIDEST}  # type: ignore[index]
     handles = [layer.register_forward_pre_hook(_adder(sums, name)) for name, layer in layers.items()]
     step = 1 if graph.card.any_size else AT_ONCE
     try:

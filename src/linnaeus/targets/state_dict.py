@@ -42,7 +42,7 @@ class StateDict:
         import torch
 
         place, classifier = folder / self.file, blueprint.graph.classifier
-        classifier.save(place)
+        replace(classifier, about=blueprint.card.about).save(place)
         tensors = {name: one.detach().cpu().contiguous() for name, one in classifier.network.state_dict().items()}
         torch.save(tensors, place / TENSORS)
         card = replace(blueprint.card, precision=precision.name)

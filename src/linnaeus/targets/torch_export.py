@@ -103,9 +103,13 @@ def traced(blueprint: Blueprint, free: tuple[str, ...], N: int = 2, kind: Any = 
         try:
             example = blueprint.graph.example(N)
             example = example if kind is None else example.to(kind)
-            return torch.export.export(blueprint.graph.eval(), (example,), dynamic_shapes={INPUT: sizes})
+            program = torch.export.export(blueprint.graph.eval(), (example,), dynamic_shapes={INPUT: sizes})
         except Exception as error:
             raise ModelError("the network cannot be traced by torch.export.", got=told(error)) from None
+    for node in program.graph.nodes:
+        # Where each operation stands in the source code: paths of this machine.
+        node.meta.pop("stack_trace", None)
+    return program
 
 
 def answers(call: Callable[..., Any], card: Card, pictures: np.ndarray, threads: int) -> dict[str, np.ndarray]:

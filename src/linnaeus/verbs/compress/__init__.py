@@ -131,7 +131,7 @@ def compress(variants: Sequence[Variant], at: At, folder: Path, demand: Demand, 
             speeds = _speeds(original, candidates, pictures, talk)
     rows, choice = _rows(candidates, speeds, pictures, demand)
     for candidate, row in zip(candidates, rows, strict=True):
-        write_json(candidate.path.parent / "compress.json", row)
+        write_json(candidate.path.parent / "compress.json", row | {"path": candidate.path.name})
     base = rows[choice.original]
     return {
         "target": {"latency": demand.faster, "size": demand.smaller},

@@ -137,7 +137,8 @@ def _export(
         write_examples(target.name, unfinished, replace(blueprint.card, precision=demand.precision.name))
         place = folder / (target.name if passed else f"{target.name}.failed")
         document["path"] = str(place / path.relative_to(unfinished))
-        write_json(unfinished / PROOF, document)
+        # Beside the file, its name is enough: the folder may be copied, and should not tell where it was made.
+        write_json(unfinished / PROOF, document | {"path": path.name})
         shutil.rmtree(place, ignore_errors=True)
         unfinished.rename(place)
     finally:
