@@ -1,7 +1,8 @@
 import pytest
 
 from linnaeus.config import load_recipe
-from linnaeus.learn.effort import EFFORTS, expected_s, seconds_of_looking
+from linnaeus.learn import effort
+from linnaeus.learn.effort import EFFORTS, expected_s, remember_pace, seconds_of_looking
 from linnaeus.learn.engine import Machine
 from linnaeus.verbs.plan import Facts, plan, preprocessing
 
@@ -9,8 +10,8 @@ FACTS = Facts(pictures=2500, train=1750, classes=5, side_px=300, grey=False)
 MACHINE = Machine("cpu", "some processor", 2, 8.0, True)
 
 
-def expected(effort="balanced", facts=FACTS, look_s=0.003, **settings):
-    used, _ = plan(load_recipe(None, {"effort": effort, **settings}), facts, MACHINE)
+def expected(how_far="balanced", facts=FACTS, look_s=0.003, **settings):
+    used, _ = plan(load_recipe(None, {"effort": how_far, **settings}), facts, MACHINE)
     return expected_s(used, facts.pictures, facts.train, look_s, MACHINE.cores)
 
 
@@ -33,3 +34,19 @@ def test_learning_everything_takes_longer_than_the_upper_stages():
 def test_the_pace_is_measured_on_the_network_itself(name):
     used, _ = plan(load_recipe(None, {"model.name": name}), FACTS, MACHINE)
     assert 0 < seconds_of_looking(used, 5, preprocessing(used)) < 5
+
+
+def test_a_pace_is_measured_once_and_remembered(monkeypatch, tmp_path):
+    monkeypatch.setenv("LINNAEUS_CACHE", str(tmp_path))
+    used, _ = plan(load_recipe(None, {"model.name": "small-32"}), FACTS, MACHINE)
+    first = seconds_of_looking(used, 5, preprocessing(used))
+    assert seconds_of_looking(used, 5, preprocessing(used)) == first
+    remember_pace(used, preprocessing(used), 0.25)
+    assert seconds_of_looking(used, 5, preprocessing(used)) == 0.25
+
+
+def test_where_all_is_over_in_seconds_the_usual_pace_is_told(monkeypatch, tmp_path):
+    monkeypatch.setenv("LINNAEUS_CACHE", str(tmp_path))
+    monkeypatch.setattr(effort, "seconds_per_picture", None)
+    used, _ = plan(load_recipe(None, {"effort": "quick"}), FACTS, MACHINE)
+    assert 0 < seconds_of_looking(used, 5, preprocessing(used)) < 0.05

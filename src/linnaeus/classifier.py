@@ -21,7 +21,7 @@ from torch import nn
 from linnaeus.atomic import write_text
 from linnaeus.data.decode import middle, picture_to_stored, prepare
 from linnaeus.errors import ModelError
-from linnaeus.learn.engine import Engine
+from linnaeus.learn.engine import Engine, one_torch_thread
 from linnaeus.learn.infer import infer
 from linnaeus.metrics.abstention import UNKNOWN, Judged, Judgement
 from linnaeus.metrics.calibration import Calibration
@@ -233,7 +233,7 @@ class Classifier:
         engine, about = Engine(), self.preprocessing
         whole = nn.Sequential(FromBytes(about.mean, about.std).to(engine.device))
         try:
-            with torch.no_grad():
+            with torch.no_grad(), one_torch_thread():
                 features(
                     engine.place(self.network).eval(), whole(torch.zeros(size, dtype=torch.uint8).to(engine.device))
                 )

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from linnaeus.learn.engine import one_blas_thread, one_torch_thread
 from linnaeus.learn.infer import one_thread_each
 from linnaeus.learn.many import discriminant_head
 from linnaeus.learn.objectives import CROSS_ENTROPY, Loss
@@ -65,8 +66,8 @@ class _Rows:
 
     @cached_property
     def products(self) -> Tensor:
-        """Mean product of each pair of features, float64 [D, D]."""
-        return (self.features.T @ self.features).double() / len(self.labels)
+        """Mean product of each pair of features, [D, D]."""
+        return self.features.T @ self.features / len(self.labels)
 
 
 def solve_head(
@@ -105,10 +106,11 @@ def solve_head(
     mean, deviation = features.mean(0), features.std(0).clamp_min(1e-6)
     scale = (deviation * deviation.mean()).sqrt()
     rows, judge = _Rows((features - mean) / scale, labels), judge or loss
-    scores, held_out = _cross_validate(rows, classes, torch.from_numpy(folds), loss, resample, judge, strengths)
-    strength = min(scores, key=lambda candidate: scores[candidate])
-    everything = rows.take(torch.arange(len(labels)), resample)
-    weight, bias = _solve(everything, classes, strength, loss)
+    with one_torch_thread(), one_blas_thread():
+        scores, held_out = _cross_validate(rows, classes, torch.from_numpy(folds), loss, resample, judge, strengths)
+        strength = min(scores, key=lambda candidate: scores[candidate])
+        everything = rows.take(torch.arange(len(labels)), resample)
+        weight, bias = _solve(everything, classes, strength, loss)
     weight = weight / scale
     return Head(weight, bias - weight @ mean, strength, scores, held_out)
 
@@ -185,7 +187,7 @@ def _solve(
     from scipy.optimize import minimize
 
     D = rows.features.shape[1]
-    lower = torch.linalg.cholesky(CURVATURE * rows.products + strength * torch.eye(D, dtype=torch.float64)).float()
+    lower = _lower(CURVATURE * rows.products, strength)
     ease = CURVATURE**0.5
 
     def weights(values: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -209,3 +211,10 @@ def _solve(
     found = minimize(cost_and_slope, begin.flatten(), jac=True, method="L-BFGS-B", options=options)
     weight, bias = weights(found.x)
     return weight.contiguous(), bias.contiguous()
+
+
+def _lower(curvature: Tensor, strength: float) -> Tensor:
+    """Give the lower triangle whose square is the curvature with the penalty, [D, D]; it need only be about right."""
+    curvature.diagonal().add_(strength)
+    lower, failed = torch.linalg.cholesky_ex(curvature)
+    return lower if not failed else torch.linalg.cholesky(curvature.double()).float()

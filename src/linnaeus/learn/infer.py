@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from linnaeus.learn.engine import Engine
+from linnaeus.learn.engine import Engine, one_torch_thread
 from linnaeus.nn.fold import folded
 from linnaeus.nn.fuse import fused
 from linnaeus.nn.input import FromBytes
@@ -47,9 +47,10 @@ def infer(
     if first is None:
         return
     example = from_bytes(torch.from_numpy(np.array(first[:2])).to(engine.device))
-    quick = folded(placed, example)
-    if engine.device.type == "cpu":
-        quick = fused(quick, example)
+    with one_torch_thread():
+        quick = folded(placed, example)
+        if engine.device.type == "cpu":
+            quick = fused(quick, example)
     whole = nn.Sequential(from_bytes, quick).eval()
     tensors = (torch.from_numpy(np.ascontiguousarray(piece)) for piece in chain([first], pieces))
     yield from infer_tensors(whole, tensors, engine)

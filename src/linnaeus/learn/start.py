@@ -8,7 +8,7 @@ from torch import nn
 
 from linnaeus.config import Recipe
 from linnaeus.learn.balance import Settled, settle_head, settle_without_head
-from linnaeus.learn.engine import Engine
+from linnaeus.learn.engine import Engine, one_torch_thread
 from linnaeus.learn.head import folds_of
 from linnaeus.learn.infer import infer
 from linnaeus.learn.material import Material
@@ -56,7 +56,7 @@ def features_of(network: nn.Module, material: Material, engine: Engine, talk: Ta
     first = from_bytes(torch.from_numpy(material.pixels.block(rows[:1], material.preprocessing.size_px))).to(
         engine.device
     )
-    with torch.no_grad():
+    with torch.no_grad(), one_torch_thread():
         features(network.eval(), first)  # tells whether this network's features are what its head reads
     parts, done = [], 0
     with talk.stage("features"), headless(network):

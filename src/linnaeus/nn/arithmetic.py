@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 
 def multiply_adds(network: nn.Module, example: Tensor) -> int:
@@ -14,6 +13,9 @@ def multiply_adds(network: nn.Module, example: Tensor) -> int:
         network: Is run once in evaluation mode, and left as it was.
         example: A picture that it takes, [1, C, H, W]; of more, the first counts.
     """
+    # Here, since it brings Triton along, which takes a while.
+    from torch.utils.flop_counter import FlopCounterMode
+
     modes = {layer: layer.training for layer in network.modules()}
     counter = FlopCounterMode(display=False)
     try:

@@ -325,7 +325,9 @@ def _balance(choice: _Choices, facts: Facts) -> None:
 
 
 def _frozen(choice: _Choices, machine: Machine) -> None:
-    if choice["train.start"] == "head" and machine.device == "cpu" and not choice["model.unfreeze_every"]:
+    if choice["train.start"] == "head" and not choice["train.epochs"]:
+        choice.settle("model.freeze", "backbone", "only the head is learned")
+    elif choice["train.start"] == "head" and machine.device == "cpu" and not choice["model.unfreeze_every"]:
         count = len(stages.stages(zoo.outline(choice["model.name"])))
         choice.settle(
             "model.freeze",

@@ -12,6 +12,7 @@ from linnaeus.config import Recipe
 from linnaeus.learn.balance import Settled
 from linnaeus.learn.course import Fitted
 from linnaeus.learn.distill import Teacher, same_classes
+from linnaeus.learn.effort import remember_pace
 from linnaeus.learn.engine import Engine
 from linnaeus.learn.fit import Fit
 from linnaeus.learn.material import Material
@@ -76,6 +77,7 @@ def train(run: Run, material: Material, recipe: Recipe, *, clock: Clock, talk: T
         fitted = Fit(run, network, material, recipe, engine, clock, talk, start, teacher).run_through()
     elif recipe.train.start == "head":
         found = features_of(network, material, engine, talk)
+        remember_pace(recipe, material.preprocessing, talk.seconds["features"] / max(1, len(found)))
         fitted = Fitted(0, 0, "the head is solved, nothing else was trained", _told(start(found), talk))
         with torch.no_grad():
             seen = Seen(linear_head(network)(found).double().numpy(), found.numpy())
