@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeGuard
 from weakref import WeakKeyDictionary
 
 import torch
@@ -58,7 +58,7 @@ def _fuse(network: nn.Module, example: Tensor) -> nn.Module:
     return made
 
 
-def _can_be_fused(layer: nn.Module) -> bool:
+def _can_be_fused(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
     if type(layer) is Conv2dSame:
         return True
     return type(layer) is nn.Conv2d and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)

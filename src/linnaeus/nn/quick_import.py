@@ -37,7 +37,7 @@ def _without_dynamo() -> Iterator[None]:
     stand_in, disable = ModuleType(WANTED), torch.compiler.disable
     stand_in.__dict__["is_compile_supported"] = _is_compile_supported
     sys.modules[WANTED] = stand_in
-    torch.compiler.disable = _disable  # type: ignore[assignment]
+    torch.compiler.disable = _disable
     try:
         yield
     finally:
