@@ -1,6 +1,6 @@
 """Where the time of a training step and of a prediction run goes, on one core.
 
-    python benchmarks/profiles.py [--model RUN] [--write]
+    python benchmarks/profiles.py [steps] [prediction] [--model RUN] [--write]
 
 Steps are profiled with torch.profiler: the fine-tuning step of photographs (EfficientNet-Lite0 at 256 px above its frozen
 stages, a batch of 16, as each of two cores has one) and the step of small-64 (250 pictures of 32 px, Muon), both in
@@ -44,7 +44,7 @@ from linnaeus.nn.depthwise import hold_depthwise
 from linnaeus.records import Place
 
 PAGE = bench.ROOT / "docs" / "performance.md"
-STEPS, WARM, SHOWN, PICTURES = 8, 3, 8, 300
+STEPS, WARM, SHOWN, PICTURES = 8, 3, 8, 100
 PHASES = ("forward", "gradient", "update")
 
 
@@ -71,19 +71,25 @@ class Training:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=("steps", "prediction"), default=["steps", "prediction"])
     parser.add_argument("--model", type=Path)
     parser.add_argument("--write", action="store_true")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    words = [*bench.header().splitlines(), ""]
-    for one in (photographs(), small()):
-        words += [*step_tables(one), ""]
-    with tempfile.TemporaryDirectory() as folder:
-        model = asked.model or bench.train_run(bench.FLOWERS, Path(folder) / "run", "--epochs", "0")
-        words += prediction_table(model, Path(folder))
-    print("\n".join(words))
-    if asked.write:
-        plots.into_page(PAGE, "profiles", "\n".join(words))
+    if "steps" in asked.parts:
+        tell("steps", [*step_tables(photographs()), "", *step_tables(small())], asked.write)
+    if "prediction" in asked.parts:
+        with tempfile.TemporaryDirectory() as folder:
+            model = asked.model or bench.train_run(bench.FLOWERS, Path(folder) / "run", "--epochs", "0")
+            tell("prediction", prediction_table(model, Path(folder)), asked.write)
+
+
+def tell(part: str, words: list[str], writes: bool) -> None:
+    """Print what was found, and put it into the page."""
+    words = ["  \n".join(bench.header().splitlines()), "", *words]
+    print("\n".join(words), flush=True)
+    if writes:
+        plots.into_page(PAGE, f"profile of {part}", "\n".join(words))
 
 
 def photographs() -> Training:
