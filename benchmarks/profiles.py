@@ -71,7 +71,7 @@ class Training:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=("steps", "prediction"), default=["steps", "prediction"])
+    parser.add_argument("parts", nargs="*", default=["steps", "prediction"])
     parser.add_argument("--model", type=Path)
     parser.add_argument("--write", action="store_true")
     asked = parser.parse_args()
