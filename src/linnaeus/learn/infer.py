@@ -18,7 +18,7 @@ from linnaeus.nn.fuse import fused
 from linnaeus.nn.input import FromBytes
 from linnaeus.records import Preprocessing
 
-PIXELS_AT_ONCE = {"bf16": 2**18, "fp32": 2**17}
+PIXELS_AT_ONCE = {"bf16": 2**19, "fp32": 2**17}
 """Pixels of one piece of work: more falls out of the processor's caches, less does not pay for the call
 (benchmarks/machine.py)."""
 PIXELS_ON_A_GPU = 2**24

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -172,7 +173,11 @@ def _rest_of_story(run: Run, dataset: Dataset, used: Recipe, clock: Clock, talk:
     classifier = replace(classifier, about=about(run, prepared.used, trained.fitted.epochs, scores))
     classifier.save(run.model_dir)
     write_tensorboard(run)
-    pace = {"effort": used.effort, "expected_s": run.plan()["facts"].get("expected_s")}
+    pace = {
+        "effort": used.effort,
+        "expected_s": run.plan()["facts"].get("expected_s"),
+        "seconds": round(time.monotonic() - clock.started, 1),
+    }
     run.write_summary(summary(classifier, trained.fitted, talk) | pace)
     with talk.stage("report"):
         report(run)

@@ -69,7 +69,7 @@ def provenance(evidence: Evidence, words: Words) -> Section:
     command = str(evidence.provenance.get("command", ""))
     blocks: list[Block] = [Command(shorten(command, 2000))] if command else []
     blocks += [stages(evidence, words)] if evidence.stages else []
-    keys = ("network", "parameters", "epochs")
+    keys = ("network", "parameters", "epochs", "effort", "expected_s", "pictures_per_s", "waited")
     network = {key: evidence.summary[key] for key in keys if key in evidence.summary}
     facts = {key: value for key, value in evidence.provenance.items() if key != "command"}
     seen = dict(evidence.model.get("preprocessing") or {})
