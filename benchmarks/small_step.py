@@ -4,7 +4,8 @@
 
 Processor time of one thread; forward and backward of 250 pictures of 32 pixels, channels last, bf16 where there is any.
 The arithmetic of the convolutions (twice the multiplications forward, twice that backward) per second is set beside that of
-products of matrices of their sizes, taken in turns with the steps.
+products of matrices of their sizes, taken in turns with the steps. Then what a step costs while lower stages stand still
+(`model.freeze_after`), in turns as well.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from linnaeus.learn.engine import Engine, Machine
 from linnaeus.learn.objectives import Batch, Loss, supervised
 from linnaeus.learn.optim import Muon
 from linnaeus.nn import zoo
+from linnaeus.nn.stages import freeze, train_mode
 
 PAGE = Path(__file__).parents[1] / "docs" / "cifar10.md"
 PICTURES = 250
@@ -50,7 +52,7 @@ def main() -> None:
     engine = Engine(precision)
     network = engine.place(zoo.create("small-64", num_classes=10, weights="none")).train()
     step = stepper(network, engine)
-    words = f"{measured(network, step, precision)}\n\n{shares(step)}\n\n{bench.header()}"
+    words = f"{measured(network, step, precision)}\n\n{shares(step)}\n\n{standing(engine)}\n\n{bench.header()}"
     print(words)
     if asked.write:
         plots.into_page(PAGE, "step", words)
@@ -125,6 +127,25 @@ def shares(step: Callable[[], object]) -> str:
     return plots.table(
         ("what", "share of the step"), ([name, f"{time / whole:.0%}"] for name, time in times.most_common())
     )
+
+
+def standing(engine: Engine) -> str:
+    """Time steps while the lowest stages stand still."""
+    names = ("nothing", "the stem", "the stem and the first block", "the stem and two blocks")
+    networks = [engine.place(zoo.create("small-64", num_classes=10, weights="none")) for _ in names]
+    for count, network in enumerate(networks):
+        freeze(network, count)
+        train_mode(network)
+    steps = [stepper(network, engine) for network in networks]
+    times: list[list[float]] = [[] for _ in names]
+    for turn in range(6):
+        for own, step in zip(times, steps, strict=True):
+            seconds = spent(step)
+            if turn:
+                own.append(seconds)
+    whole = statistics.median(times[0])
+    rows = ([name, f"{statistics.median(own) / whole:.2f}"] for name, own in zip(names, times, strict=True))
+    return plots.table(("what stands still", "a step costs"), rows)
 
 
 def spent(work: Callable[[], object]) -> float:
