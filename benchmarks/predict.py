@@ -1,13 +1,13 @@
 """How fast is predicting, from JPEG files to a CSV? Against timm and fastai, against its own limits, and from a cold start.
 
-    python benchmarks/predict.py rivals|limits|start|scale ... [--run RUN] [--small RUN] [--pictures FOLDER] [--repeats 3]
+    python benchmarks/predict.py rivals|limits|start|growth ... [--run RUN] [--small RUN] [--pictures FOLDER] [--repeats 3]
     python benchmarks/predict.py draw
 
 `rivals`: the whole command, from its start to the finished CSV, in turns with others that have the same network and the
 same weights: the loop of timm's inference.py (batch 256, two workers, fp32 as it is by default; and with channels last and
 bf16), and fastai's `get_preds` on a `test_dl` (batch 64, two workers). Each has an environment of its own. A ratio is
 printed only where the answers agree. `limits`: decoding alone and the runtime alone, with all cores each, beside both
-together, in one process. `start`: one picture from a cold start, and where the time goes. `scale`: seconds and peak
+together, in one process. `start`: one picture from a cold start, and where the time goes. `growth`: seconds and peak
 memory for 1,000 to 100,000 names of files (hard links to the pictures) with a small network. What was measured goes to
 docs/predict-speed.json, from which `draw` writes the tables and plots of docs/predict.md.
 
@@ -55,15 +55,15 @@ def main() -> None:
 
 def measure(part: str, arguments: argparse.Namespace, folder: Path) -> None:
     """Measure one part and keep what was found."""
-    if part == "scale":
+    if part == "growth":
         given = arguments.small or bench.train_run("digits", folder / "small")
     else:
         given = arguments.run or bench.train_run(arguments.pictures, folder / "run", "--model", "tf_efficientnet_lite0")
     run = folder / f"run-{part}"
     # The file for the runtime is written into the copy.
     shutil.copytree(given / "model", run / "model", ignore=shutil.ignore_patterns("runtimes"))
-    pictures = some(arguments.pictures, arguments.count, folder) if part == "rivals" else arguments.pictures
-    parts = {"rivals": against_rivals, "limits": against_limits, "start": starts, "scale": scale}
+    pictures = some(arguments.pictures, arguments.count, folder) if part in ("rivals", "limits") else arguments.pictures
+    parts = {"rivals": against_rivals, "limits": against_limits, "start": starts, "growth": growth}
     machine = bench.header()
     # Kept as it grows: a long measurement that is stopped is not lost.
     for found in parts[part](run, pictures, arguments.repeats, folder):
@@ -163,11 +163,14 @@ def against_limits(run: Path, pictures: Path, repeats: int, folder: Path) -> Ite
 
     import numpy as np
 
-    held = np.stack([model.read(read_bytes(Place(path))) for path in files[:256]])
+    def read(path: str) -> np.ndarray:
+        return model.read(read_bytes(Place(path)))
+
+    held = np.stack([read(path) for path in files[:256]])
     portions = [held[at : at + model.portion] for at in range(0, len(held), model.portion)]
 
     def decode(pool: ThreadPoolExecutor) -> int:
-        return sum(1 for _ in pool.map(lambda path: model.read(read_bytes(Place(path))), files, chunksize=8))
+        return sum(1 for _ in pool.map(read, files))
 
     def compute(pool: ThreadPoolExecutor) -> int:
         work = [portions[number % len(portions)] for number in range(len(files) // model.portion)]
@@ -179,10 +182,21 @@ def against_limits(run: Path, pictures: Path, repeats: int, folder: Path) -> Ite
                 writer.write(answers.columns())
         return len(files)
 
-    speeds: dict[str, list[float]] = {"decode": [], "runtime": [], "both": []}
+    def apart(_pool: ThreadPoolExecutor) -> int:
+        """Let threads of their own decode the next 128 pictures while all cores answer these."""
+        with ThreadPoolExecutor(4) as readers:
+            chunks = [files[at : at + 128] for at in range(0, len(files), 128)]
+            ahead = [readers.submit(read, path) for path in chunks[0]]
+            for following in [*chunks[1:], []]:
+                now, ahead = ahead, [readers.submit(read, path) for path in following]
+                model.judge(np.stack([one.result() for one in now]))
+        return len(files)
+
+    ways = {"decode": decode, "runtime": compute, "both": both, "apart": apart}
+    speeds: dict[str, list[float]] = {name: [] for name in ways}
     with ThreadPoolExecutor(cores_here()) as pool:
-        for turn in range(repeats + 1):
-            for name, work in (("decode", decode), ("runtime", compute), ("both", both)):
+        for turn in range(repeats + 3):
+            for name, work in ways.items():
                 started = time.perf_counter()
                 done = work(pool)
                 if turn:
@@ -219,7 +233,7 @@ def imports(words: Sequence[str]) -> dict[str, float]:
     return {name: value / 1e6 for name, value in total.most_common(6)}
 
 
-def scale(run: Path, pictures: Path, repeats: int, folder: Path) -> Iterator[dict[str, Any]]:
+def growth(run: Path, pictures: Path, repeats: int, folder: Path) -> Iterator[dict[str, Any]]:
     """Predict more and more files with a small network: seconds and peak of resident memory of the process."""
     originals, rows = sorted(pictures.rglob("*.jpg")), []
     names = folder / "names"
@@ -232,7 +246,7 @@ def scale(run: Path, pictures: Path, repeats: int, folder: Path) -> Iterator[dic
             (target / f"{number:06}.jpg").symlink_to(originals[number % len(originals)].resolve())
         there = n
         for on in ("pytorch", "openvino"):
-            words = ["predict", str(run), str(names), "--on", on, "--out", str(folder / "scale.csv")]
+            words = ["predict", str(run), str(names), "--on", on, "--out", str(folder / "growth.csv")]
             started = time.perf_counter()
             process = subprocess.Popen([sys.executable, "-m", "linnaeus", *words], stderr=subprocess.DEVNULL)
             _, status, used = os.wait4(process.pid, 0)
@@ -251,7 +265,7 @@ def draw(found: dict[str, Any]) -> None:
         ("rivals", draw_rivals),
         ("limits", draw_limits),
         ("start", draw_start),
-        ("scale", draw_scale),
+        ("growth", draw_growth),
     ):
         if part in found:
             plots.into_page(PAGE, f"predict {part}", write(found[part]))
@@ -286,7 +300,8 @@ def draw_limits(found: dict[str, Any]) -> str:
         ("decoding alone", spread(speeds["decode"])),
         ("the runtime alone", spread(speeds["runtime"])),
         ("one after the other on the same cores", spread(limits)),
-        ("predicting, CSV included", spread(speeds["both"])),
+        ("predicting, CSV included: each thread decodes and answers", spread(speeds["both"])),
+        ("without the CSV, decoding and answering in threads of their own", spread(speeds["apart"])),
     ]
 
     def share(of: Sequence[float]) -> str:
@@ -309,7 +324,7 @@ def draw_start(found: dict[str, Any]) -> str:
     return plots.table(("one picture", "s", "of which importing (s, slower than without the clock)"), rows)
 
 
-def draw_scale(found: dict[str, Any]) -> str:
+def draw_growth(found: dict[str, Any]) -> str:
     rows = [(f"{one['n']:,}", one["on"], one["seconds"], one["peak_mb"]) for one in found["rows"]]
 
     def lines(name: str) -> list[plots.Line]:
@@ -323,18 +338,18 @@ def draw_scale(found: dict[str, Any]) -> str:
         plots.Panel("Peak memory", "files", "MB", lines("peak_mb")),
     ]
     plots.lines(
-        bench.ROOT / "docs/predict-scale.svg", panels, "photographs of flowers, a network for digits, two cores"
+        bench.ROOT / "docs/predict-growth.svg", panels, "photographs of flowers, a network for digits, two cores"
     )
-    return f"{plots.table(('files', '`--on`', 's', 'peak memory, MB'), rows)}\n\n![Time and memory](predict-scale.svg)"
+    return f"{plots.table(('files', '`--on`', 's', 'peak memory, MB'), rows)}\n\n![Time and memory](predict-growth.svg)"
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="+", choices=("rivals", "limits", "start", "scale", "draw"))
+    parser.add_argument("parts", nargs="+", choices=("rivals", "limits", "start", "growth", "draw"))
     parser.add_argument("--run", type=Path, help="a run of tf_efficientnet_lite0 on the pictures")
-    parser.add_argument("--small", type=Path, help="a run of a small network, for scale")
+    parser.add_argument("--small", type=Path, help="a run of a small network, for growth")
     parser.add_argument("--pictures", type=Path, default=bench.FLOWERS)
-    parser.add_argument("--count", type=int, default=630, help="pictures for rivals; 3 rounds take 5 minutes or more")
+    parser.add_argument("--count", type=int, default=630, help="pictures for rivals and limits")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--work", type=Path, help="for links and answers; removed at the end")
     return parser.parse_args()
