@@ -1,15 +1,20 @@
 import json
 import shutil
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from linnaeus import story
 from linnaeus.classifier import Classifier
-from linnaeus.errors import CheckFailed, SettingsError
+from linnaeus.errors import CheckFailed, ModelError, SettingsError
 from linnaeus.run import Run
+from linnaeus.talk import Talk
 from linnaeus.targets import Exported, named
-from linnaeus.verbs.compress import Demand
+from linnaeus.verbs.compress import Demand, Variant, compress
 from linnaeus.verbs.compress.choose import choose, front
 
 
@@ -100,6 +105,43 @@ def test_eight_bits_make_the_file_smaller(found):
     by_name = {one["name"]: one for one in found["candidates"]}
     assert by_name["original, int8, ONNX"]["smaller"] > 1.5
     assert by_name["original, int8, ONNX"]["steps"][0].startswith("8-bit integers")
+
+
+def test_the_front_is_drawn_in_a_file_of_its_own(run, found):
+    drawing = ElementTree.parse(found["plot"]).getroot()
+    assert found["plot"] == str(run.folder / "compressed/front.svg")
+    assert drawing.tag == "{http://www.w3.org/2000/svg}svg"
+    marks = [one for one in drawing.iter() if "spot" in one.get("class", "").split()]
+    assert len(marks) == 1 + len(found["candidates"])
+
+
+def test_all_training_comes_before_the_first_file(run, monkeypatch, tmp_path):
+    order = []
+
+    def made(name):
+        order.append(f"train {name}")
+        return Classifier.load(run.folder)
+
+    def written(variant, *_):
+        order.append(f"write {variant.name}")
+        return []
+
+    monkeypatch.setattr("linnaeus.verbs.compress.write_files", written)
+    variants = [Variant(name, (name,), partial(made, name)) for name in ("a", "b")]
+    with pytest.raises(ModelError):
+        compress(variants, lambda how: None, tmp_path, Demand(named("onnx")), Talk())
+    assert order == ["train a", "train b", "write a", "write b"]
+
+
+@pytest.mark.runtimes
+@pytest.mark.slow
+def test_a_network_is_pruned_and_written_for_litert_in_one_process(run):
+    pytest.importorskip("tensorflow")
+    words = ["compress", run.folder, "--by", "prune,int8", "--keep", "60%", "--on", "litert", "--max-drop", "40%"]
+    code = "from linnaeus.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 3), done.stderr
+    assert "pruned, int8, LiteRT" in done.stdout
 
 
 def test_the_command_prints_the_front_and_fails_where_nothing_meets_the_target(run, found, command):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from linnaeus.atomic import write_text
 from linnaeus.classifier import Classifier
 from linnaeus.errors import CheckFailed, SettingsError
 from linnaeus.records import Preprocessing
@@ -15,7 +16,7 @@ from linnaeus.story.shown import shown_of_run, training_pictures
 from linnaeus.story.slimmed import Means, slimmed
 from linnaeus.talk import Talk
 from linnaeus.verbs.compress import Demand, Pictures, Variant, compress
-from linnaeus.verbs.report import report
+from linnaeus.verbs.report import front_svg, report
 
 MOST_BYTES = 2_000_000_000
 """Of validation and of test pictures in memory."""
@@ -60,7 +61,11 @@ def squeeze(
     if not test.labelled.any():
         raise SettingsError("the gate needs labelled test pictures.", got="none", fix="train with a test part.")
     variants = [Variant("original", (), lambda: classifier), *slimmed(run, classifier, means, talk)]
-    found = compress(variants, pictures, out or run.folder / "compressed", demand, talk)
+    folder = out or run.folder / "compressed"
+    found = compress(variants, pictures, folder, demand, talk)
+    if found["candidates"]:
+        found["plot"] = str(folder / "front.svg")
+        write_text(folder / "front.svg", front_svg(found))
     run.write_result("compress", found)
     report(run)
     return found

@@ -113,17 +113,14 @@ def compress(variants: Sequence[Variant], at: At, folder: Path, demand: Demand, 
     _check(demand)
     shutil.rmtree(folder, ignore_errors=True)
     candidates: list[Candidate] = []
+    # All training comes first: a process in which PyTorch trains after TensorFlow was loaded may crash.
+    networks = [_made(variant, folder, talk) for variant in variants]
+    original = networks[0]
     with tempfile.TemporaryDirectory() as scratch:
-        for variant in variants:
-            talk.say(f"{variant.name} ...")
-            with talk.stage(variant.name):
-                classifier = variant.make()
-                if variant.steps:
-                    classifier.save(folder / variant.name / "model")
+        for variant, classifier in zip(variants, networks, strict=True):
+            with talk.stage(f"{variant.name}, files"):
                 pictures = at(classifier.preprocessing)
                 candidates += write_files(variant, classifier, pictures, folder, Path(scratch), demand, talk)
-            if variant is variants[0]:
-                original = classifier
         if not any(one.is_original for one in candidates):
             raise ModelError("the network itself should be written for a runtime.", got="none that can express it")
         pictures = at(original.preprocessing)
@@ -144,6 +141,15 @@ def compress(variants: Sequence[Variant], at: At, folder: Path, demand: Demand, 
         "path": None if choice.chosen is None else rows[choice.chosen]["path"],
         "why": choice.why,
     }
+
+
+def _made(variant: Variant, folder: Path, talk: Talk) -> Classifier:
+    talk.say(f"{variant.name} ...")
+    with talk.stage(variant.name):
+        classifier = variant.make()
+    if variant.steps:
+        classifier.save(folder / variant.name / "model")
+    return classifier
 
 
 def _check(demand: Demand) -> None:

@@ -15,6 +15,8 @@ def tell(document: Mapping[str, Any]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     lines.append(f"PyTorch, layer by layer: {document['eager_ms']:.1f} ms. + is on the front, > was chosen.")
+    if "plot" in document:
+        lines.append(f"accuracy against time, drawn: {document['plot']}")
     if document["chosen"]:
         lines += [f"take {document['chosen']}: {document['why']}", f"  linnaeus predict {document['path']} PICTURES"]
     else:

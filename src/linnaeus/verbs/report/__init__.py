@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from linnaeus.verbs.report.language import Words
     from linnaeus.verbs.report.thumbnails import Budget, Shown
 
-__all__ = ["report", "report_audit", "report_predictions"]
+__all__ = ["front_svg", "report", "report_audit", "report_predictions"]
 
 MOST_BYTES = 4_900_000
 """A page that can be sent by mail: under 5 MB."""
@@ -74,6 +74,20 @@ def report_predictions(
     from linnaeus.verbs.report.language import speak
 
     return _write(Evidence.outside(predictions, scores, results, name), speak(language), [], [], Path(out))
+
+
+def front_svg(compressed: Mapping[str, Any], language: str = "en") -> str:
+    """Draw accuracy against time for all that a compression tried, as an SVG file of its own.
+
+    Args:
+        compressed: The document "compress", with one candidate at least.
+        language: "en" or "zh".
+    """
+    from linnaeus.verbs.report.language import speak
+    from linnaeus.verbs.report.page import alone
+    from linnaeus.verbs.report.sections.shipping import compression_front
+
+    return alone(str(compression_front(compressed, speak(language)).svg))
 
 
 def report_audit(

@@ -50,6 +50,13 @@ def page(evidence: Evidence, sections: Sequence[Section], words: Words) -> str:
     )
 
 
+def alone(drawing: str) -> str:
+    """Make a drawing of the page a file of its own, with the page's colours."""
+    css = (HERE / "page.css").read_text(encoding="utf-8")
+    style = f"<style><![CDATA[{css}\nsvg {{ background: var(--card); }}]]></style>"
+    return drawing.replace("<title", f"{style}<title", 1)
+
+
 def subtitle(evidence: Evidence, words: Words) -> list[str]:
     """Say in a line what this is: classes, network, date."""
     network = evidence.summary.get("network") or evidence.plan.get("used", {}).get("model", {}).get("name")

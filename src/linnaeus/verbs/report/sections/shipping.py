@@ -164,7 +164,7 @@ def compression(evidence: Evidence, words: Words) -> Section:
         told = say(words.missing["compress"], command=Code(command("compress", evidence)))
         return Section("compress", title, short, (Paragraph(told, "missing"),))
     original = found["original"]
-    rows = sorted(found["candidates"], key=lambda one: (float(one["p50_ms"]), str(one["name"])))
+    rows = _fastest_first(found)
     blocks: list[Block] = [Paragraph(_asked(found, rows, words)), Paragraph(_chosen(found, original, rows, words))]
     if found.get("why"):
         blocks.append(Paragraph(say(words.compress_why, why=shorten(str(found["why"]), LONGEST_WHY)), "quiet"))
@@ -217,6 +217,15 @@ def _chosen(
         range=words.signed_range(difference),
         path=Code(str(one["path"])),
     )
+
+
+def compression_front(found: Mapping[str, Any], words: Words) -> Drawing:
+    """Draw accuracy against time for all that a compression tried."""
+    return _front(found, found["original"], _fastest_first(found), words)
+
+
+def _fastest_first(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return sorted(found["candidates"], key=lambda one: (float(one["p50_ms"]), str(one["name"])))
 
 
 def _front(
