@@ -219,6 +219,6 @@ def test_no_layer_is_emptied_by_unstructured_pruning():
 def test_what_a_convolution_reads_is_padded_as_it_pads(padding):
     layer = nn.Conv2d(2, 3, 3, padding=padding, bias=False)
     x = torch.randn(2, 2, 5, 5)
-    rows = refit_module._rows(layer, x)
+    rows = refit_module.rows_read(layer, x)
     answers = rows @ layer.weight.flatten(1).T
     assert torch.allclose(answers, layer(x).flatten(2).transpose(1, 2).reshape(-1, 3), atol=1e-5)

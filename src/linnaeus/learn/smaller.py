@@ -87,7 +87,9 @@ def made_smaller(
     Raises:
         ModelError: It can't be made so small in this way.
     """
-    now, total, steps = Candidate(whole, material), multiply_adds(whole, example_of(material)), way.split(" and ")
+    # What goes is chosen on the processor, wherever the network was asked before.
+    now = Candidate(copy.deepcopy(whole).cpu(), material)
+    total, steps = multiply_adds(now.network, example_of(material)), way.split(" and ")
     weights = [FEW if step.startswith("few ") else 1.0 for step in steps]
     for number, step in enumerate(steps, 1):
         goal = total * keep ** (sum(weights[:number]) / sum(weights))
@@ -100,7 +102,7 @@ def made_smaller(
             now = _fewer_blocks(now, part, recipe)
         else:
             now = _fewer_channels(now, part, importance, scope, recipe)
-    return now if now.network is not whole else replace(now, network=copy.deepcopy(whole))
+    return now
 
 
 def _smaller_pictures(now: Candidate, keep: float, at_size: AtSize | None) -> Candidate:
