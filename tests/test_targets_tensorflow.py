@@ -138,6 +138,13 @@ def test_a_saved_model_has_the_signature_that_tensorflow_serving_asks_for(lesson
     assert signature.structured_outputs["probabilities"].shape.as_list() == [None, 5]
 
 
+def test_tensorflow_that_wrote_a_file_computes_with_one_thread():
+    import tensorflow as tf
+
+    assert tf.config.threading.get_intra_op_parallelism_threads() == 1
+    assert tf.config.threading.get_inter_op_parallelism_threads() == 1
+
+
 def test_what_is_not_a_saved_model_of_ours_is_refused(lesson, tmp_path):
     with pytest.raises(ModelError, match="should hold a card"):
         SavedModel().open(tmp_path)

@@ -19,6 +19,10 @@ def _load() -> Any:
         # It is too late where another part of the program has used TensorFlow already.
         with contextlib.suppress(RuntimeError):
             library.config.set_visible_devices([], "GPU")
+            # Once it has computed anything, here to write a file, the number stays: a runtime that is measured later
+            # would have all cores where the others have one.
+            library.config.threading.set_intra_op_parallelism_threads(1)
+            library.config.threading.set_inter_op_parallelism_threads(1)
     library.get_logger().setLevel("ERROR")
     return library
 
