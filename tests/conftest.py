@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import warnings
 from pathlib import Path
 
@@ -87,6 +88,14 @@ def careful(tmp_path_factory):
 
     many = write_photos(tmp_path_factory.mktemp("pictures") / "many", each=150)
     return story.tell(str(many), load_recipe(None, QUICK), out=tmp_path_factory.mktemp("runs") / "careful")
+
+
+@pytest.fixture(scope="module")
+def careful_copy(careful, tmp_path_factory):
+    """A copy of `careful` that may be changed."""
+    from linnaeus.run import Run
+
+    return Run(shutil.copytree(careful.folder, tmp_path_factory.mktemp("copy") / "run"))
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,4 @@
 import json
-import shutil
 import subprocess
 import sys
 from functools import partial
@@ -11,7 +10,6 @@ import pytest
 from linnaeus import story
 from linnaeus.classifier import Classifier
 from linnaeus.errors import CheckFailed, ModelError, SettingsError
-from linnaeus.run import Run
 from linnaeus.talk import Talk
 from linnaeus.targets import Exported, named
 from linnaeus.verbs.compress import Demand, Variant, compress
@@ -61,11 +59,8 @@ def test_without_a_target_the_fastest_that_passes_is_taken():
 
 
 @pytest.fixture(scope="module")
-def run(careful, tmp_path_factory):
-    """A copy of a finished run, which may be compressed."""
-    folder = tmp_path_factory.mktemp("compress") / "run"
-    shutil.copytree(careful.folder, folder)
-    return Run(folder)
+def run(careful_copy):
+    return careful_copy
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ import pytest
 from linnaeus import story
 from linnaeus.classifier import Classifier
 from linnaeus.errors import CheckFailed, ModelError, RunError, SettingsError
-from linnaeus.run import Run
 from linnaeus.targets import TARGETS, Blueprint, Exported, named
 from linnaeus.targets.graph import Graph
 from linnaeus.targets.onnx import OnnxRunner
@@ -33,11 +32,8 @@ main()
 
 
 @pytest.fixture(scope="module")
-def run(careful, tmp_path_factory):
-    """A copy of a finished run with a judgement, which may be exported."""
-    folder = tmp_path_factory.mktemp("export") / "run"
-    shutil.copytree(careful.folder, folder)
-    return Run(folder)
+def run(careful_copy):
+    return careful_copy
 
 
 @pytest.fixture(scope="module")
