@@ -5,7 +5,7 @@ processor: some only emulate bf16, and small work is done sooner by one core. Wh
 the way that is usually best, single changes are tried; one is taken where it is clearly faster, twice. So noise changes
 nothing, and what is remembered gives the same choice again.
 
-The order of pixels in memory is not chosen: channels-last was never slower (benchmarks/machine.py). Nor is compilation, which
+The order of pixels in memory is not chosen: channels-last is the faster one (docs/decisions.md). Nor is compilation, which
 takes a processor a minute (docs/performance.md).
 """
 
