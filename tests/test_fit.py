@@ -42,6 +42,8 @@ def test_the_best_weights_are_kept_or_the_last(train_quickly, own, epochs_of):
 class Countdown:
     """A clock that has time for so many looks."""
 
+    started = 0.0
+
     def __init__(self, looks):
         self.looks = looks
 

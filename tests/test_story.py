@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import CLASSES, HUES, write_photos, write_picture
+from conftest import CLASSES, HUES, QUICK, write_photos, write_picture
 from linnaeus import story
 from linnaeus.config import load_recipe
 from linnaeus.errors import CheckFailed, Interrupted, LinnaeusError, RunError, SourceError
@@ -309,8 +309,6 @@ def test_the_fingerprint_depends_on_contents_and_labels_not_on_names(photos, tmp
 
 
 def test_foreseeing_decides_as_telling_does(photos, trained):
-    from conftest import QUICK
-
     planned = story.foresee(str(photos), load_recipe(None, QUICK))
     used, decisions = planned.used, planned.decisions
     stored = trained.plan()
