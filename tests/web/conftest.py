@@ -3,13 +3,13 @@
 from contextlib import contextmanager
 
 import pytest
-from page_actions import classified
 
 from linnaeus.errors import ModelError
 from linnaeus.targets.graph import Graph
 from linnaeus.targets.target import Blueprint
 from linnaeus.targets.web import Web, runner, target
 from made_page import PHOTOGRAPHS, make_classifier, write_kinds
+from web.page_actions import classified
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from page_actions import NO_RUNTIME, classified, give, sent
 from torch import nn
 
 from linnaeus.classifier import Classifier
@@ -19,6 +18,7 @@ from linnaeus.targets.card import Card
 from linnaeus.targets.web.page import write_page
 from linnaeus.verbs.predict import predict
 from made_page import CLASSES, PHOTOGRAPHS, SIZE
+from web.page_actions import NO_RUNTIME, classified, give, sent
 
 # One worker runs all of them: the page is written once.
 pytestmark = [pytest.mark.runtimes, pytest.mark.xdist_group("web")]

@@ -4,7 +4,6 @@ import threading
 
 import numpy as np
 import pytest
-from page_actions import NO_RUNTIME
 
 from linnaeus.errors import ModelError
 from linnaeus.records import Preprocessing
@@ -13,6 +12,7 @@ from linnaeus.targets.target import Precision
 from linnaeus.targets.web import Web, runner
 from linnaeus.targets.web.page import read_card, rules_of, write_page
 from made_page import CLASSES, PHOTOGRAPHS, SIZE, picture
+from web.page_actions import NO_RUNTIME
 
 # One worker runs all of them: the page is written once.
 pytestmark = [pytest.mark.runtimes, pytest.mark.xdist_group("web")]

@@ -4,12 +4,12 @@ import time
 
 import numpy as np
 import pytest
-from page_actions import NO_RUNTIME, drop, give
 
 from linnaeus.records import Preprocessing
 from linnaeus.targets.card import Card
 from linnaeus.targets.web.page import write_page
 from made_page import CLASSES
+from web.page_actions import NO_RUNTIME, drop, give
 
 # One worker runs all of them: the page is written once.
 pytestmark = [pytest.mark.runtimes, pytest.mark.xdist_group("web")]
