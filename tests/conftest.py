@@ -227,3 +227,19 @@ def browser():
 
         yield open_page
         chromium.close()
+
+
+@pytest.fixture
+def look(tmp_path):
+    """Scan a data set with a cache of the test's own."""
+    from made_pictures import look_into
+
+    return look_into(tmp_path / "cache")
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Count the pictures that are decoded."""
+    from made_pictures import count_decoded
+
+    return count_decoded(monkeypatch)

@@ -9,19 +9,9 @@ from linnaeus.data import cache
 from linnaeus.data.decode import prepare
 from linnaeus.errors import PictureError
 from linnaeus.records import Dataset, Example, Place, Preprocessing
-from made_pictures import CROP, count_decoded, listing, look_into, write_pictures
+from made_pictures import CROP, listing, write_pictures
 
 FLOWERS = Path(__file__).parents[2] / "shared" / "data" / "flowers"
-
-
-@pytest.fixture
-def look(tmp_path):
-    return look_into(tmp_path / "cache")
-
-
-@pytest.fixture
-def decoded(monkeypatch):
-    return count_decoded(monkeypatch)
 
 
 def test_a_scan_has_hash_size_format_and_pixels_of_every_picture(tmp_path, look):

@@ -7,11 +7,12 @@ from PIL import Image
 
 from conftest import QUICK
 from linnaeus import story
-from linnaeus.config import SplitSettings, load_recipe, period_of
+from linnaeus.config import SplitSettings, load_recipe
 from linnaeus.data.exif import EXIF, TAKEN
 from linnaeus.data.holdout import hold_out
 from linnaeus.data.sources import open_source
 from linnaeus.errors import SettingsError
+from linnaeus.periods import period_of
 from linnaeus.records import Dataset, Example, Place
 from linnaeus.story.divided import divide
 

@@ -1,20 +1,9 @@
 import numpy as np
-import pytest
 from PIL import Image
 
 from linnaeus.data.decode import prepare
 from linnaeus.records import Preprocessing
-from made_pictures import count_decoded, look_into, raw_dataset, write_pictures
-
-
-@pytest.fixture
-def look(tmp_path):
-    return look_into(tmp_path / "cache")
-
-
-@pytest.fixture
-def decoded(monkeypatch):
-    return count_decoded(monkeypatch)
+from made_pictures import raw_dataset, write_pictures
 
 
 def test_raw_pixels_are_read_in_blocks_and_lie_as_one_array(tmp_path, look, decoded):

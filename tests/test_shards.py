@@ -13,17 +13,7 @@ from linnaeus.data import cache, shards
 from linnaeus.data.cache import scan
 from linnaeus.data.decode import prepare
 from linnaeus.errors import SettingsError
-from made_pictures import CROP, NEAREST, count_decoded, listing, look_into, write_pictures
-
-
-@pytest.fixture
-def look(tmp_path):
-    return look_into(tmp_path / "cache")
-
-
-@pytest.fixture
-def decoded(monkeypatch):
-    return count_decoded(monkeypatch)
+from made_pictures import CROP, NEAREST, listing, write_pictures
 
 
 def test_what_does_not_fit_into_the_cache_is_decoded_when_touched(tmp_path, look):

@@ -14,10 +14,11 @@ from datetime import datetime
 
 import numpy as np
 
-from linnaeus.config import SplitSettings, is_before, period_of
+from linnaeus.config import SplitSettings
 from linnaeus.data.exif import read_shots
 from linnaeus.data.groups import column, columns_of
 from linnaeus.errors import SettingsError
+from linnaeus.periods import is_before, period_of
 from linnaeus.records import Dataset, Finding
 
 SHOWN = 3

@@ -58,7 +58,7 @@ def _torch_is_here() -> bool:
 
 def _fetch_torch() -> None:
     with contextlib.suppress(ImportError):
-        import torch  # noqa: F401
+        import torch  # noqa: F401  Loading it is all: others find it loaded.
 
 
 def _with_torch(picture: np.ndarray, height: int, width: int, interpolation: str) -> np.ndarray:
