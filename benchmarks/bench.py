@@ -13,6 +13,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from linnaeus.run import Run
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
 FLOWERS = SHARED / "flowers"
@@ -20,10 +22,11 @@ FLOWERS = SHARED / "flowers"
 
 @dataclass(frozen=True)
 class Outcome:
-    """One run of `linnaeus train`: its JSON document and wall-clock seconds from the command to the end."""
+    """One run of `linnaeus train`: its JSON document, wall-clock seconds from the command to the end, and to the last epoch's."""
 
     document: dict[str, Any]
     seconds: float
+    learned_s: float
 
     @property
     def accuracy(self) -> dict[str, float]:
@@ -48,12 +51,13 @@ def train(source: str | Path, *options: str, cache: Path | None = None) -> Outco
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {"LINNAEUS_CACHE": str(cache or Path(folder) / "cache")}
         command = [sys.executable, "-m", "linnaeus", "train", str(source), "--out", f"{folder}/run", "--json", *options]
-        started = time.perf_counter()
+        started, began = time.perf_counter(), time.time()
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         seconds = time.perf_counter() - started
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
-    return Outcome(json.loads(done.stdout), seconds)
+        if done.returncode:
+            raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
+        learned = [event["time"] - began for event in Run.open(f"{folder}/run").journal() if event["event"] == "epoch"]
+    return Outcome(json.loads(done.stdout), seconds, learned[-1] if learned else seconds)
 
 
 def cifar10(folder: Path) -> Path:

@@ -105,10 +105,9 @@ def run(name: str, seed: int, source: Path) -> Run:
     after = os.times()
     processor = sum(getattr(after, one) - getattr(before, one) for one in ("children_user", "children_system"))
     stages = done.document["summary"]["stages"]
-    learned = done.seconds - stages["evaluate"] - stages["report"]
     told = ", ".join(f"{stage} {seconds:.0f}" for stage, seconds in stages.items())
     print(f"{name}, seed {seed}: {done.accuracy['value']:.2%} in {done.seconds:.0f} s ({told})", file=sys.stderr)
-    return Run(name, seed, done.accuracy["value"], done.seconds, learned, processor)
+    return Run(name, seed, done.accuracy["value"], done.seconds, done.learned_s, processor)
 
 
 def table(runs: Iterable[Run]) -> str:

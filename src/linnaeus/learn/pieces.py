@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from linnaeus.learn.objectives import Batch, Objective, Outcome
 
-PIXELS_PER_PIECE = 2**17
+PIXELS_PER_PIECE = 2**16
 """Less work than this per piece is done sooner by one core."""
 
 
