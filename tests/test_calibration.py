@@ -231,8 +231,13 @@ def test_each_fold_holds_as_many_of_each_class():
 
 def test_a_thousand_classes_are_calibrated():
     found = fit_calibration(*drawn(200, 1000, scale=0.5))
-    assert found.kind in KINDS
     assert found.probabilities(np.zeros((2, 1000))).shape == (2, 1000)
+
+
+def test_with_less_than_two_pictures_for_each_class_no_class_gets_numbers_of_its_own():
+    logits, labels = drawn(199, 100)
+    assert set(fit_calibration(logits, labels).tried) == {"none", "temperature"}
+    assert set(fit_calibration(np.pad(logits, ((0, 1), (0, 0))), np.append(labels, 0)).tried) == set(KINDS)
 
 
 def test_answers_are_kept_where_that_is_asked_for():

@@ -279,6 +279,13 @@ def test_features_and_logits_of_one_pass_are_those_of_the_head(classifier):
         assert np.allclose(head(torch.from_numpy(seen.features)).numpy(), seen.logits, atol=1e-4)
 
 
+def test_whether_a_network_has_features_is_tried_once(classifier, monkeypatch):
+    block = some(size=classifier.preprocessing.size_px)
+    classifier.embed([block])
+    monkeypatch.setattr("linnaeus.classifier.features", None)
+    assert classifier.embed([block]).features is not None
+
+
 def test_a_network_that_does_not_end_in_a_linear_layer_has_no_features(tmp_path):
     (tmp_path / "mine.py").write_text(
         OWN.replace("nn.Linear(width, num_classes))", "nn.Linear(width, num_classes), nn.Tanh())")

@@ -94,3 +94,7 @@ def test_networks_with_dropout_are_not_cut():
 @pytest.mark.parametrize(("pictures", "size_px"), [(1, 512), (2, 1024), (64, 32), (500, 32)])
 def test_there_are_never_more_pieces_than_pictures_or_cores(pictures, size_px):
     assert 1 <= piece_count(network(), pictures, size_px, 16) <= min(pictures, 16)
+
+
+def test_a_batch_of_small_pictures_is_shared_by_two_cores():
+    assert piece_count(network(), 250, 32, 2) == 2

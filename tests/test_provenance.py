@@ -1,7 +1,9 @@
 from dataclasses import replace
 
-from linnaeus.provenance import fingerprint
+from linnaeus.config import Recipe
+from linnaeus.provenance import fingerprint, write_tensorboard
 from linnaeus.records import Dataset, Example, Place
+from linnaeus.run import Run
 
 
 def dataset(*labels):
@@ -49,3 +51,9 @@ def test_events_for_tensorboard_are_written_without_loading_tensorflow(trained, 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert list((tmp_path / "run/tensorboard").glob("events.*"))
+
+
+def test_a_run_without_epochs_has_no_events_for_tensorboard(tmp_path):
+    run = Run.create(tmp_path / "run", "x", Recipe(), {})
+    write_tensorboard(run)
+    assert not run.tensorboard_dir.exists()

@@ -9,7 +9,7 @@ from linnaeus.config import Recipe, load_recipe
 from linnaeus.errors import RunError
 from linnaeus.metrics import score
 from linnaeus.records import Dataset, Decision, Example, Finding, Place, Predictions, Split
-from linnaeus.run import Run
+from linnaeus.run import MANY_CLASSES, Run
 
 CLASSES = ("blau, kühl", 'q"uote', "007")
 
@@ -86,6 +86,20 @@ def test_scores_come_back(run):
     assert back.per_class == found.per_class
     assert back.confusion.tolist() == found.confusion.tolist()
     assert back.notes == found.notes
+
+
+def test_scores_and_predictions_of_very_many_classes_come_back_from_small_files(run):
+    K = MANY_CLASSES + 1
+    draw = np.random.default_rng(0).dirichlet(np.ones(K), 6)
+    labels = np.array([0, 5, 5, K - 1, -1, 7])
+    many = Predictions(draw, labels, tuple("abcdef"), tuple(f"class {k}" for k in range(K)))
+    found = score(many, resamples=20)
+    run.write_scores("test", found)
+    run.write_predictions("test", many)
+    assert run.has_predictions("test")
+    assert np.array_equal(run.predictions("test").probabilities, draw)
+    assert np.array_equal(run.scores("test").confusion, found.confusion)
+    assert (run.folder / "scores/test.json").stat().st_size < 1000 * K
 
 
 def test_the_split_comes_back_with_places(run):

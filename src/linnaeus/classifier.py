@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ from linnaeus.nn.reshape import reshape
 from linnaeus.records import Preprocessing
 
 FORMAT = 1
+_WITH_FEATURES: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -228,7 +230,12 @@ class Classifier:
         return self.embed(blocks())
 
     def _has_features(self) -> bool:
-        """Tell whether the last linear layer's input can be told, by trying it on one picture."""
+        """Tell whether the last linear layer's input can be told, by trying it on one picture, once."""
+        if self.network not in _WITH_FEATURES:
+            _WITH_FEATURES[self.network] = self._try_features()
+        return _WITH_FEATURES[self.network]
+
+    def _try_features(self) -> bool:
         size = (1, self.preprocessing.size_px, self.preprocessing.size_px, self.preprocessing.channels)
         engine, about = Engine(), self.preprocessing
         whole = nn.Sequential(FromBytes(about.mean, about.std).to(engine.device))

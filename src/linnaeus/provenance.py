@@ -83,7 +83,10 @@ def summary(classifier: Classifier, fitted: Fitted, talk: Talk) -> dict[str, Any
 
 
 def write_tensorboard(run: Run) -> None:
-    """Write the journal's epochs as TensorBoard events."""
+    """Write the journal's epochs as TensorBoard events; nothing where there was none."""
+    epochs = [event for event in run.journal() if event["event"] == "epoch"]
+    if not epochs:
+        return
     # Else TensorBoard would load the whole of TensorFlow where it is installed, to write a few lines of its own.
     sys.modules.setdefault("tensorboard.compat.notf", ModuleType("tensorboard.compat.notf"))
     from tensorboard.compat.proto.event_pb2 import Event
@@ -93,12 +96,11 @@ def write_tensorboard(run: Run) -> None:
     for path in run.tensorboard_dir.glob("events.*"):
         path.unlink()
     writer = EventFileWriter(str(run.tensorboard_dir))
-    for event in run.journal():
-        if event["event"] == "epoch":
-            values = [
-                Summary.Value(tag=name.replace("_", "/", 1), simple_value=value)
-                for name, value in event.items()
-                if name.startswith(("train_", "val_")) or name == "lr"
-            ]
-            writer.add_event(Event(wall_time=event["time"], step=event["step"], summary=Summary(value=values)))
+    for event in epochs:
+        values = [
+            Summary.Value(tag=name.replace("_", "/", 1), simple_value=value)
+            for name, value in event.items()
+            if name.startswith(("train_", "val_")) or name == "lr"
+        ]
+        writer.add_event(Event(wall_time=event["time"], step=event["step"], summary=Summary(value=values)))
     writer.close()

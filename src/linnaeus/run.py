@@ -27,6 +27,9 @@ from linnaeus.records import (
 )
 from linnaeus.tables import read_table, write_table
 
+MANY_CLASSES = 1000
+"""With more, tables of pictures by classes and of classes by classes are too large for text."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -223,16 +226,21 @@ class Run:
         return self._path("model")
 
     def write_predictions(self, part: str, predictions: Predictions) -> None:
-        """Store probabilities with ids and true labels as predictions/PART.csv."""
-        write_table(self._path(f"predictions/{part}.csv"), prediction_columns(predictions))
+        """Store probabilities with ids and true labels as predictions/PART.csv; of many classes as PART.parquet."""
+        ending = "parquet" if len(predictions.classes) > MANY_CLASSES else "csv"
+        write_table(self._path(f"predictions/{part}.{ending}"), prediction_columns(predictions))
 
     def predictions(self, part: str) -> Predictions:
-        """Read predictions/PART.csv back, bit by bit as they were."""
-        return read_predictions(self._path(f"predictions/{part}.csv"))
+        """Read predictions/PART.csv, or .parquet, back, bit by bit as they were."""
+        return read_predictions(self._predictions_path(part))
 
     def has_predictions(self, part: str) -> bool:
         """Tell whether a part was predicted."""
-        return self._path(f"predictions/{part}.csv").is_file()
+        return self._predictions_path(part).is_file()
+
+    def _predictions_path(self, part: str) -> Path:
+        large = self._path(f"predictions/{part}.parquet")
+        return large if large.is_file() else self._path(f"predictions/{part}.csv")
 
     def write_scores(self, part: str, scores: Scores) -> None:
         """Store the scores of one part as scores/PART.json."""
@@ -253,7 +261,7 @@ class Run:
                 )
                 for one in stored["per_class"]
             ),
-            confusion=np.array(stored["confusion"], dtype=np.int64),
+            confusion=_confusion(stored["confusion"], len(stored["per_class"])),
             notes=tuple(stored["notes"]),
         )
 
@@ -366,9 +374,24 @@ def scores_document(scores: Scores) -> dict[str, Any]:
     return {
         "overall": {name: asdict(one) for name, one in scores.overall.items()},
         "per_class": [asdict(one) for one in scores.per_class],
-        "confusion": scores.confusion.tolist(),
+        "confusion": _fields(scores.confusion) if len(scores.per_class) > MANY_CLASSES else scores.confusion.tolist(),
         "notes": list(scores.notes),
     }
+
+
+def _fields(confusion: np.ndarray) -> dict[str, list[int]]:
+    """List the fields that are not 0: of many classes, nearly all are."""
+    true, predicted = np.nonzero(confusion)
+    fields = {"true": true, "predicted": predicted, "count": confusion[true, predicted]}
+    return {name: values.tolist() for name, values in fields.items()}
+
+
+def _confusion(stored: Any, K: int) -> np.ndarray:
+    if isinstance(stored, list):
+        return np.array(stored, dtype=np.int64)
+    found = np.zeros((K, K), dtype=np.int64)
+    found[stored["true"], stored["predicted"]] = stored["count"]
+    return found
 
 
 def _whole_lines(text: str) -> Iterator[dict[str, Any]]:

@@ -80,7 +80,10 @@ def _column(values: Sequence[Any] | np.ndarray) -> pa.Array:
     """
     import pyarrow as pa
 
-    given = values.tolist() if isinstance(values, np.ndarray) and values.dtype in (np.float64, np.int64) else values
+    if isinstance(values, np.ndarray) and values.dtype in (np.float64, np.int64):
+        numbers = np.ascontiguousarray(values)
+        return pa.Array.from_buffers(pa.from_numpy_dtype(numbers.dtype), len(numbers), [None, pa.py_buffer(numbers)])
+    given = values
     kinds = {type(one) for one in given} - {type(None)}
     if len(kinds) != 1 or not kinds <= {str, float, int, bool}:
         return pa.array(values)

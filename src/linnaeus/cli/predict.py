@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -103,7 +104,7 @@ def predict(
     )
 
 
-def _print_answers(columns: dict[str, list[Any]]) -> None:
+def _print_answers(columns: Mapping[str, Sequence[Any]]) -> None:
     for path, answer, confidence, error in zip(
         columns["path"], columns["answer"], columns["confidence"], columns["error"], strict=True
     ):

@@ -16,7 +16,8 @@ KINDS = ("none", "temperature", "vector", "isotonic")
 """From the simplest to the one with the most numbers to learn."""
 
 MANY_NUMBERS_NEED = 50
-"""Vector scaling and isotonic regression are tried from so many pictures on: fewer can't show that they help."""
+"""Vector scaling and isotonic regression are tried from so many pictures on, and from two for each class on: fewer can't
+show that they help."""
 
 FLOOR = 1e-6
 """Isotonic regression never says less, so that a surprise has a finite log loss."""
@@ -117,7 +118,7 @@ def fit_calibration(
 
     Each kind is fitted on all folds but one and judged on that one by its log loss. Going from the simplest to the most
     complex, a kind takes the lead if it is better by more than one standard error of the paired difference. Vector
-    scaling and isotonic regression are tried from 50 labelled pictures on.
+    scaling and isotonic regression are tried from 50 labelled pictures on, and from twice as many as there are classes.
 
     Args:
         logits: [N, K], of pictures that the network was not trained on.
@@ -143,7 +144,8 @@ def fit_calibration(
     N = len(labels)
     if N < 2:
         return Calibration()
-    kinds = KINDS if N >= MANY_NUMBERS_NEED and not keep_answers else KINDS[:2]
+    enough = max(MANY_NUMBERS_NEED, 2 * scores.shape[1])
+    kinds = KINDS if enough <= N and not keep_answers else KINDS[:2]
     whole = _fit_all(kinds, scores, labels)
     losses = _cross_validated(whole, scores, labels, _folds(labels, min(folds, N), seed))
     chosen = kinds[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -103,7 +103,7 @@ class Answers:
     sets: np.ndarray | None = None
     demand: Demand = Demand()
 
-    def columns(self) -> dict[str, list[object]]:
+    def columns(self) -> dict[str, Sequence[object] | np.ndarray]:
         """Lay the answers out as a table.
 
         path, answer (a class, "unknown", "unsure", or "" of a picture that cannot be read), predicted (always a class),
@@ -111,8 +111,9 @@ class Answers:
         p:CLASS for each class; error.
         """
         N, readable = len(self.paths), [not error for error in self.errors]
+        all_readable = all(readable)
         best = np.where(readable, np.nan_to_num(self.probabilities).argmax(1), -1)
-        table: dict[str, list[object]] = {"path": list(self.paths)}
+        table: dict[str, Sequence[object] | np.ndarray] = {"path": list(self.paths)}
         table["answer"] = [self._answer(row, int(best[row])) for row in range(N)]
         table["predicted"] = [self.classes[k] if k >= 0 else "" for k in best]
         table["confidence"] = [float(self.probabilities[row, k]) if k >= 0 else None for row, k in enumerate(best)]
@@ -125,7 +126,11 @@ class Answers:
             table["set"] = [self._set(row) if readable[row] else "" for row in range(N)]
         for k, name in enumerate(self.classes):
             values = self.probabilities[:, k]
-            table[f"p:{name}"] = [float(p) if fine else None for p, fine in zip(values, readable, strict=True)]
+            table[f"p:{name}"] = (
+                values
+                if all_readable
+                else [float(p) if fine else None for p, fine in zip(values, readable, strict=True)]
+            )
         table["error"] = list(self.errors)
         return table
 

@@ -190,11 +190,12 @@ class Evidence:
     def confusions(self, most: int) -> list[Confusion]:
         """List the most frequent kinds of mistakes."""
         assert self.scores is not None
-        counts, support = self.scores.confusion.copy(), self.scores.confusion.sum(axis=1)
-        np.fill_diagonal(counts, 0)
-        order = np.argsort(-counts, axis=None, kind="stable")[:most]
-        pairs = [divmod(int(cell), len(self.classes)) for cell in order if counts.flat[cell]]
-        return [Confusion(self.classes[t], self.classes[p], int(counts[t, p]), int(support[t])) for t, p in pairs]
+        counts, support = self.scores.confusion, self.scores.confusion.sum(axis=1)
+        pairs = [(t, p) for t, p in np.argwhere(counts).tolist() if t != p]
+        pairs.sort(key=lambda pair: -counts[pair])
+        return [
+            Confusion(self.classes[t], self.classes[p], int(counts[t, p]), int(support[t])) for t, p in pairs[:most]
+        ]
 
 
 def estimate(stored: Mapping[str, Any]) -> Estimate:

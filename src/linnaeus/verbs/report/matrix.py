@@ -8,7 +8,7 @@ from unicodedata import east_asian_width
 import numpy as np
 from markupsafe import Markup, escape
 
-from linnaeus.metrics.confusion import by_column, by_row, clustered_order
+from linnaeus.metrics.confusion import clustered_order
 from linnaeus.verbs.report.language import Words
 from linnaeus.verbs.report.plot import drawing, tooltip
 from linnaeus.verbs.report.prose import shorten
@@ -47,8 +47,14 @@ class _Shares:
     """Each count as a share of its row, and of its column."""
 
     def __init__(self, confusion: np.ndarray) -> None:
-        self.row = by_row(confusion)
-        self.column = by_column(confusion)
+        self._confusion, self._sums = confusion, (confusion.sum(axis=1), confusion.sum(axis=0))
+
+    def __call__(self, t: int, p: int) -> tuple[float, float]:
+        """Give the shares of one field, 0 where row or column are empty."""
+        return (
+            float(self._confusion[t, p] / max(1, self._sums[0][t])),
+            float(self._confusion[t, p] / max(1, self._sums[1][p])),
+        )
 
 
 def _numbered(
@@ -77,7 +83,7 @@ def _letters(name: str) -> int:
 def _cell(
     x: float, y: float, t: int, p: int, confusion: np.ndarray, shares: _Shares, classes: Sequence[str], words: Words
 ) -> str:
-    count, row, column = int(confusion[t, p]), shares.row[t, p], shares.column[t, p]
+    count, (row, column) = int(confusion[t, p]), shares(t, p)
     of_row, of_column = row**0.5, column**0.5
     numbers = ""
     if count:
@@ -127,11 +133,10 @@ def _large(
         if t not in place or p not in place:
             continue
         x, y = round(left) + size * place[p], size * place[t]
-        row, column = _shade(shares.row[t, p]), _shade(shares.column[t, p])
+        of_row, of_column = shares(t, p)
+        row, column = _shade(of_row), _shade(of_column)
         if n < MOST_TITLES:
-            told = _cell_words(
-                int(confusion[t, p]), shares.row[t, p], shares.column[t, p], classes[t], classes[p], words
-            )
+            told = _cell_words(int(confusion[t, p]), of_row, of_column, classes[t], classes[p], words)
             parts.append(
                 f'<rect class="cell {_tone(t, p)}" data-t="{t}" data-p="{p}" style="--r:{row / SHADES};--c:{column / SHADES}" '
                 f'x="{x}" y="{y}" width="{size}" height="{size}">{tooltip(told)}</rect>'

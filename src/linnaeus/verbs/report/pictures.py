@@ -11,6 +11,7 @@ import numpy as np
 
 from linnaeus.verbs.report.evidence import Evidence
 from linnaeus.verbs.report.language import LANGUAGES, Words
+from linnaeus.verbs.report.matrix import shown_classes
 from linnaeus.verbs.report.prose import shorten
 from linnaeus.verbs.report.thumbnails import Shown
 
@@ -24,6 +25,8 @@ NAMED = 40
 WORST_PAIRS = 12
 MOST_WRONG = 25
 COLUMNS = 5
+MOST_DRAWN = 1000
+"""Of more classes there are more fields than pixels: those of the most frequent mistakes are drawn."""
 COMPRESSION = 2
 """Of the PNG files: the usual 6 takes four times as long and makes them a tenth smaller."""
 HAN_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "PingFang SC", "Microsoft YaHei", "WenQuanYi Micro Hei", "SimHei")
@@ -91,6 +94,10 @@ def confusion(evidence: Evidence, words: Words) -> Figure:
     """Draw the confusion matrix, coloured by the share of each true class; with counts up to 20 classes."""
     assert evidence.scores is not None
     counts, K = evidence.scores.confusion, len(evidence.classes)
+    right, everything = int(counts.trace()), int(counts.sum())
+    if K > MOST_DRAWN:
+        shown = shown_classes(counts)
+        counts = counts[np.ix_(shown, shown)]
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = min(9.5, 2.8 + 0.46 * K)
     figure = _figure(side + 0.8, side)
@@ -121,7 +128,7 @@ def confusion(evidence: Evidence, words: Words) -> Figure:
     bar.outline.set_visible(False)
     axes.set_title(
         words.matrix_counts.format(
-            right=words.whole(int(counts.trace())), all=words.whole(int(counts.sum())), part=words.parts[evidence.part]
+            right=words.whole(right), all=words.whole(everything), part=words.parts[evidence.part]
         ),
         loc="left",
         fontweight="bold",
