@@ -354,7 +354,8 @@ def draw_growth(found: dict[str, Any]) -> str:
     plots.lines(
         bench.ROOT / "docs/predict-growth.svg", panels, "photographs of flowers, a network for digits, two cores"
     )
-    return f"{plots.table(('files', '`--on`', 's', 'peak memory without mapped files, MB'), rows)}\n\n![Time and memory](predict-growth.svg)"
+    table = plots.table(("files", "`--on`", "s", "peak memory without mapped files, MB"), rows)
+    return f"{table}\n\n![Time and memory](predict-growth.svg)"
 
 
 def parse() -> argparse.Namespace:

@@ -388,8 +388,8 @@ def _fields(confusion: np.ndarray) -> dict[str, list[int]]:
 
 def _confusion(stored: Any, K: int) -> np.ndarray:
     if isinstance(stored, list):
-        return np.array(stored, dtype=np.int64)
-    found = np.zeros((K, K), dtype=np.int64)
+        return np.array(stored, dtype=np.int32)
+    found = np.zeros((K, K), dtype=np.int32)
     found[stored["true"], stored["predicted"]] = stored["count"]
     return found
 

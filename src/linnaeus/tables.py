@@ -99,7 +99,7 @@ def _column(values: Sequence[Any] | np.ndarray) -> pa.Array:
     if kind is bool:
         bits = np.packbits([bool(one) for one in given], bitorder="little")
         return pa.Array.from_buffers(pa.bool_(), N, [there, pa.py_buffer(bits)])
-    numbers = np.array([one or 0 for one in given], np.float64 if kind is float else np.int64)
+    numbers = np.array([0 if one is None else one for one in given], np.float64 if kind is float else np.int64)
     return pa.Array.from_buffers(pa.from_numpy_dtype(numbers.dtype), N, [there, pa.py_buffer(numbers)])
 
 

@@ -80,7 +80,7 @@ def score(
     pieces = resample_sums(columns, units, table.labels, seed, resamples_for(units, resamples))
     found = [table.measure(piece.astype(np.float64), of_classes=clustered) for piece in pieces]
     spread = {name: np.concatenate([one[name] for one in found], axis=-1) for name in found[0]}
-    confusion = np.zeros((table.K, table.K), dtype=np.int64)
+    confusion = np.zeros((table.K, table.K), dtype=np.int32)
     np.add.at(confusion, (table.labels, table.predicted), 1)
     strata = strata_of(units, table.labels)
     drawn = sum(len(one) for one in strata)

@@ -81,14 +81,14 @@ def mistakes(evidence: Evidence) -> list[Shown]:
     """Choose the wrong answers of which the model was most sure, and some of each frequent pair; the surest first."""
     if evidence.predictions is None:
         return []
-    judged = evidence.predictions
-    wrong = np.flatnonzero((judged.labels >= 0) & (judged.predicted != judged.labels))
+    judged, named = evidence.predictions, evidence.predictions.predicted
+    wrong = np.flatnonzero((judged.labels >= 0) & (named != judged.labels))
     confidence = judged.probabilities[wrong].max(axis=1) if len(wrong) else np.zeros(0)
     surest = [int(row) for row in wrong[np.argsort(-confidence, kind="stable")]]
-    pairs = Counter((judged.labels[row], judged.predicted[row]) for row in surest)
+    pairs = Counter((judged.labels[row], named[row]) for row in surest)
     taken, chosen = Counter[tuple[int, int]](), surest[:SUREST]
-    for row in sorted(surest[SUREST:], key=lambda row: -pairs[judged.labels[row], judged.predicted[row]]):
-        pair = (judged.labels[row], judged.predicted[row])
+    for row in sorted(surest[SUREST:], key=lambda row: -pairs[judged.labels[row], named[row]]):
+        pair = (judged.labels[row], named[row])
         if len(chosen) < MISTAKES and taken[pair] < OF_A_PAIR:
             chosen.append(row)
             taken[pair] += 1
