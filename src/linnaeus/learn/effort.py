@@ -28,7 +28,7 @@ class Effort:
         fine_tune_on: About how many pictures fine-tuning sees in all; 0 keeps the solved head.
         most_passes: No more passes than this over few pictures.
         frozen: Share of the stages that stay as they are, on a CPU.
-        views: Random views of each picture for which the outputs of frozen stages are computed.
+        views: Most random views of each picture for which the outputs of frozen stages are computed; one for each pass.
         length: Epochs of a network that learns from nothing, as a multiple of the usual.
         strange_each: Strange pictures that are made of each kind, to choose and to measure what tells them.
         words: What is done, for people.
@@ -46,8 +46,8 @@ class Effort:
 
 EFFORTS = {
     "quick": Effort(256, 0, 0, 0.45, 2, 0.4, 8, "a head is solved on ready features, nothing else is learned"),
-    "balanced": Effort(256, 5_000, 8, 0.45, 2, 1.0, 32, "a head is solved, then fine-tuned with the layers below it"),
-    "best": Effort(288, 15_000, 12, 0.25, 4, 2.0, 32, "larger pictures, more stages and views, and longer"),
+    "balanced": Effort(256, 10_000, 6, 0.45, 6, 1.0, 32, "a head is solved, then fine-tuned with the layers below it"),
+    "best": Effort(288, 20_000, 12, 0.25, 8, 2.0, 32, "larger pictures, more stages and views, and longer"),
 }
 
 ON_BOARD = "tf_efficientnet_lite0"

@@ -334,7 +334,8 @@ def _frozen(choice: _Choices, machine: Machine) -> None:
             round(choice.effort.frozen * count),
             f"the lower stages of its {count} know edges and textures already",
         )
-        choice.settle("train.views", choice.effort.views, "what frozen stages give is computed once for each view")
+        views = min(choice.effort.views, max(1, math.ceil(choice["train.epochs"])))
+        choice.settle("train.views", views, "one for each pass; what frozen stages give is computed once for each view")
         choice.settle("model.hold_depthwise", True, "their gradient takes a CPU longer than everything else together")
     if choice["train.start"] == "head":
         choice.settle("model.keep_statistics", True, "those of small batches are too rough for fine-tuning")
