@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -104,7 +104,7 @@ def predict(
     )
 
 
-def _print_answers(columns: Mapping[str, Sequence[Any]]) -> None:
+def _print_answers(columns: Mapping[str, Any]) -> None:
     for path, answer, confidence, error in zip(
         columns["path"], columns["answer"], columns["confidence"], columns["error"], strict=True
     ):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from threading import Semaphore
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -103,7 +103,7 @@ class Answers:
     sets: np.ndarray | None = None
     demand: Demand = Demand()
 
-    def columns(self) -> dict[str, Sequence[object] | np.ndarray]:
+    def columns(self) -> dict[str, Any]:
         """Lay the answers out as a table.
 
         path, answer (a class, "unknown", "unsure", or "" of a picture that cannot be read), predicted (always a class),
@@ -113,7 +113,7 @@ class Answers:
         N, readable = len(self.paths), [not error for error in self.errors]
         all_readable = all(readable)
         best = np.where(readable, np.nan_to_num(self.probabilities).argmax(1), -1)
-        table: dict[str, Sequence[object] | np.ndarray] = {"path": list(self.paths)}
+        table: dict[str, Any] = {"path": list(self.paths)}
         table["answer"] = [self._answer(row, int(best[row])) for row in range(N)]
         table["predicted"] = [self.classes[k] if k >= 0 else "" for k in best]
         table["confidence"] = [float(self.probabilities[row, k]) if k >= 0 else None for row, k in enumerate(best)]
