@@ -227,6 +227,11 @@ def test_quick_keeps_the_solved_head_and_more_effort_learns_more():
     assert balanced.model.freeze > best.model.freeze
 
 
+@pytest.mark.parametrize(("epochs", "views"), [(1, 1), (2.5, 3), (6, 6), (30, 6)])
+def test_there_is_a_view_for_each_pass_up_to_the_most_of_the_effort(epochs, views):
+    assert effort("balanced", **{"train.epochs": epochs}).train.views == views
+
+
 def test_effort_stretches_what_learns_from_nothing():
     quick, balanced, best = (effort(name, CIFAR).train.epochs for name in EFFORTS)
     assert 0 < quick < balanced < best
