@@ -2,6 +2,7 @@ import base64
 import hashlib
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from linnaeus.metrics import apply_temperature, score
 from linnaeus.records import Predictions
 from linnaeus.verbs import report as package
 from linnaeus.verbs.report import report, report_predictions
+from linnaeus.verbs.report.language import LANGUAGES
+from linnaeus.verbs.report.pictures import MOST_DRAWN, confusion
 from made_results import made_results
 from test_report import FRUIT, MARKUP, Page, make_run, said
 
@@ -243,3 +246,16 @@ def test_outside_predictions_that_are_all_right_are_reported(tmp_path):
     judged = predict(("no", "yes"), 6, skill=80.0)
     out = report_predictions(judged, score(judged, resamples=5), {}, tmp_path / "page.html", "small", "zh")
     assert "没有出错" in out.read_text(encoding="utf-8")
+
+
+def test_of_very_many_classes_the_picture_shows_the_most_frequent_mistakes():
+    counts = np.diag(np.full(MOST_DRAWN + 1, 3, np.int32))
+    counts[5, 900] = counts[900, 7] = 2
+    names = tuple(f"class {k}" for k in range(len(counts)))
+    evidence = SimpleNamespace(
+        scores=SimpleNamespace(confusion=counts), classes=names, part="test", confusions=lambda _: []
+    )
+    (drawn,) = confusion(evidence, LANGUAGES["en"]).axes[0].get_images()
+    shares = drawn.get_array()
+    assert len(shares) < 100
+    assert np.count_nonzero(shares - np.diag(np.diag(shares))) == 2
