@@ -4,10 +4,11 @@ The loop knows nothing of Linnaeus but the order of the pictures and what was dr
 otherwise, `CLOSE` says by how much; all others give the same bits.
 """
 
+import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -19,7 +20,6 @@ from torch.nn import functional
 from linnaeus.config import AugmentSettings, OptimSettings
 from linnaeus.data.batches import Feed
 from linnaeus.learn.captured import Captured, Twin, make_recordable
-from linnaeus.learn.compiled import Compiling
 from linnaeus.learn.engine import Engine
 from linnaeus.learn.frozen import FrozenFeed
 from linnaeus.learn.infer import infer
@@ -111,7 +111,6 @@ class Way:
     replayed: bool = False
     frozen: bool = False
     norm: bool = True
-    options: dict = field(default_factory=dict)
     settings: AugmentSettings = MOVES
     plain: dict = None
     close: dict = None
@@ -136,7 +135,11 @@ WAYS = {
 }
 
 
-def our_loop(net, given, way):
+def replaying(take, net, compiling=None):
+    return Captured(take, net, Twin(), compiling)
+
+
+def our_loop(net, given, way, quicken=replaying):
     engine, normalise = Engine(), FromBytes(MEAN, STD)
     upper, batches = engine.place(net), None
     if way.frozen:
@@ -149,10 +152,9 @@ def our_loop(net, given, way):
         batches = Streamed(normalise, engine).batches(given, 0, STEPS)
     settings = OptimSettings(name="sgd", lr=0.1, momentum=0.9, weight_decay=5e-4)
     optimizer = make_optimizer(net, settings, set(), {})
-    quicken = partial
     if way.replayed:
         make_recordable(optimizer, engine.device)
-        quicken = partial(Captured, recorder=Twin(), **way.options)
+    quicken = quicken if way.replayed else partial
     with engine.sharing(upper, way.pieces):
         for _ in train(upper, batches, supervised(), optimizer, lambda s: 1 - s / STEPS, engine, quicken=quicken):
             pass
@@ -197,40 +199,52 @@ def test_batch_norms_folded_into_convolutions_answer_as_before():
     torch.testing.assert_close(torch.cat(list(infer(net, [blocks], HOW, Engine()))), plain, **CLOSE)
 
 
-PLAIN_PROCESS = """
+ALONE = """
 import sys, torch
-from linnaeus.learn import engine
-engine._keep_freed_memory = lambda: None
 sys.path.insert(0, sys.argv[1])
 import test_plain_loop as t
+"""
+PLAIN = """
+from linnaeus.learn import engine
+engine._keep_freed_memory = lambda: None
 torch.save(t.plain_loop(t.network().train(), t.feed(), **t.LIKE_OURS), sys.argv[2])
 """
+COMPILED = """
+from linnaeus.learn.compiled import Compiling
+compiling, taken = Compiling("on", t.STEPS, "a test"), []
+def quicken(take, net):
+    taken.append(t.replaying(take, net, compiling))
+    return taken[0]
+weights = t.our_loop(t.network().train(), t.feed(), t.Way(replayed=True), quicken)
+assert compiling.reason == "as asked for"
+assert not taken[0].trouble, taken[0].trouble
+assert "compiled" in taken[0].step_s
+torch.save(weights, sys.argv[2])
+"""
+
+
+def trained_alone(code, request, tmp_path):
+    """Train in a process of its own; weights by name."""
+    command = [sys.executable, "-c", ALONE + code, str(request.path.parent), str(tmp_path / "weights.pt")]
+    cache = {"LINNAEUS_CACHE": str(tmp_path), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "code")}
+    done = subprocess.run(command, env=os.environ | cache, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return torch.load(tmp_path / "weights.pt")
 
 
 def test_keeping_freed_memory_changes_no_weight(tmp_path, request):
     """Memory that was used before holds old numbers; a process in which it is given back trains to the same bits."""
     Engine()
     kept = plain_loop(network().train(), feed(), **LIKE_OURS)
-    command = [sys.executable, "-c", PLAIN_PROCESS, str(request.path.parent), str(tmp_path / "weights.pt")]
-    subprocess.run(command, check=True)
-    for key, value in torch.load(tmp_path / "weights.pt").items():
+    for key, value in trained_alone(PLAIN, request, tmp_path).items():
         assert torch.equal(kept[key], value), key
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
-def test_compiled_steps_give_the_weights_of_the_plain_loop(tmp_path, monkeypatch):
-    from torch._dynamo.utils import counters
-
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    # Another test of this process may have compiled the like, and left its code in memory.
-    torch._dynamo.reset()
-    counters.clear()
-    compiling = Compiling("on", STEPS, "a test", tmp_path)
+def test_compiled_steps_give_the_weights_of_the_plain_loop(tmp_path, request):
     plain = plain_loop(network().train(), feed(), **LIKE_OURS)
-    way = Way(replayed=True, options={"compiling": compiling})
-    ours = our_loop(network().train(), feed(), way)
-    assert compiling.reason == "as asked for"
-    assert counters["stats"]["unique_graphs"]
+    ours = trained_alone(COMPILED, request, tmp_path)
+    assert list((tmp_path / "code").rglob("*.so"))
     for key, value in plain.items():
         torch.testing.assert_close(ours[key], value, **CLOSE)
