@@ -1,11 +1,13 @@
 """Why networks are computed on a CPU as they are: threads, pieces, precision, order in memory, compilation, busy cores.
 
-    python benchmarks/machine.py [infer | ways | busy | compile] [--write]
+    python benchmarks/machine.py [infer | memory | ways | busy | compile] [--write]
 
 Pictures per second, median of 3 with spread; each table has all its sides in one run, taken in turns where they are compared.
 
 * infer: EfficientNet-Lite0, 224 px: one batch shared by all threads (PyTorch's way), and pieces with one thread each, of
-  several sizes; in bf16 and fp32; with freed memory given back to the system, and kept.
+  several sizes; in bf16 and fp32.
+* memory: EfficientNet-Lite0, 256 px, in pieces: freed memory given back to the system; kept, in arenas of the threads'
+  own; and kept in one arena, as it is.
 * ways: steps of training in both precisions and both orders in memory, in pieces with one thread each, with one thread,
   and with PyTorch's threads.
 * busy: training and inference beside a program that never rests on core 0, as a share of what the idle machine does, and of
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import json
 import multiprocessing
 import os
 import statistics
@@ -31,12 +34,14 @@ import torch
 
 import bench
 import plots
+from linnaeus import malloc
 from linnaeus.learn import engine as engines
 from linnaeus.learn import infer as inference
 from linnaeus.learn.objectives import Batch, Loss, supervised
 from linnaeus.learn.pieces import Pieces
 from linnaeus.machine import cores_here
 from linnaeus.nn import zoo
+from linnaeus.nn.depthwise import ease_depthwise
 from linnaeus.nn.input import FromBytes
 from linnaeus.records import Preprocessing
 
@@ -48,15 +53,15 @@ CORES = cores_here()
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="*", help="default: all four")
+    parser.add_argument("what", nargs="*", help="default: all five")
     parser.add_argument(
-        "--write", action="store_true", help="put the tables of ways, busy and compile into docs/performance.md"
+        "--write", action="store_true", help="put the tables into docs/performance.md, but that of infer"
     )
     arguments = parser.parse_args()
     about = bench.header()
     print(about)
-    for what in arguments.what or ["infer", "ways", "busy", "compile"]:
-        words = {"infer": infer_table, "ways": ways_table, "busy": busy_table, "compile": compile_table}[what]()
+    for what in arguments.what or TABLES:
+        words = TABLES[what]()
         print(f"\n{words}", flush=True)
         if arguments.write and what != "infer":
             told = f"\n{words}\n\n`python benchmarks/machine.py {what} --write`; {about.splitlines()[0]}.\n"
@@ -64,18 +69,53 @@ def main() -> None:
 
 
 def infer_table() -> str:
-    print("\n| freed memory | precision | all threads, batch 32 | pieces of 2 | 5 | 10 | 20 |")
-    print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
-    for memory in ("given back", "kept"):
-        # A process each: the setting cannot be taken back.
-        subprocess.run([sys.executable, __file__, "rows", memory], check=True)
-    return ""
+    network = zoo.create("tf_efficientnet_lite0", num_classes=5, weights="none").eval()
+    pictures = np.random.default_rng(0).integers(0, 255, (240, 224, 224, 3), dtype=np.uint8)
+    sizes, found = (2, 5, 10, 20), []
+    for precision, count in PICTURES.items():
+        engine, some = engines.Engine(precision), pictures[:count]
+        cells = [rates([lambda some=some, engine=engine: shared(network, some, engine)], count)[0]]
+        for size in sizes:
+            inference.PIXELS_AT_ONCE = dict.fromkeys(PICTURES, size * 224**2)
+            work = lambda some=some, engine=engine: list(inference.infer(network, [some], HOW, engine))  # noqa: E731
+            cells.append(rates([work], count)[0])
+        found.append((precision, *map(spread, cells)))
+    return plots.table(("inference", "all threads, batch 32", *(f"pieces of {size}" for size in sizes)), found)
+
+
+def memory_table() -> str:
+    found = []
+    for memory in ("given back", "kept, in arenas of threads", "kept, in one arena"):
+        # A process each: the settings cannot be taken back.
+        command = [sys.executable, __file__, "memory of", memory]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        found.append((memory, *map(tuple, json.loads(done.stdout))))
+    kinds = ("training, bf16", "training, fp32", "inference, bf16", "inference, fp32")
+    return plots.table(("freed memory, pictures/s", *kinds), found)
+
+
+def memory_of(memory: str) -> None:
+    """Print the rates with freed memory treated in one way."""
+    if memory != "kept, in one arena":
+        malloc.share_freed_memory = lambda: None
+    if memory == "given back":
+        malloc.keep_freed_memory = lambda: None
+    name, size = "tf_efficientnet_lite0", 256
+    found = [rates([step_of(name, size, 32, precision, "channels-last", CORES)], 32, 2.0)[0] for precision in PICTURES]
+    network = zoo.create(name, num_classes=5, weights="none").eval()
+    pictures = np.random.default_rng(0).integers(0, 255, (240, size, size, 3), dtype=np.uint8)
+    for precision, count in PICTURES.items():
+        engine, some = engines.Engine(precision), pictures[:count]
+        work = lambda some=some, engine=engine: list(inference.infer(network, [some], HOW, engine))  # noqa: E731
+        found.append(rates([work], count)[0])
+    print(json.dumps([spread(one) for one in found]))
 
 
 def step_of(name: str, size: int, count: int, precision: str, memory: str, pieces: int) -> Callable[[], object]:
     """Make one step of training; pieces 0 is one batch shared by PyTorch's threads."""
     form = torch.channels_last if memory == "channels-last" else torch.contiguous_format
     network = zoo.create(name, num_classes=10, size_px=size, weights="none").to(memory_format=form).train()
+    ease_depthwise(network, hold=False)
     engine, objective = engines.Engine(precision), supervised(Loss())
     raw = np.random.default_rng(0).integers(0, 255, (count, size, size, 3), dtype=np.uint8)
     pictures = FromBytes(HOW.mean, HOW.std)(torch.from_numpy(raw)).contiguous(memory_format=form)
@@ -186,23 +226,6 @@ def spread(all_: list[float]) -> tuple[float, float, float]:
     return statistics.median(all_), min(all_), max(all_)
 
 
-def rows(memory: str) -> None:
-    if memory == "given back":
-        engines._keep_freed_memory = lambda: None
-    network = zoo.create("tf_efficientnet_lite0", num_classes=5).eval()
-    pictures = np.random.default_rng(0).integers(0, 255, (240, 224, 224, 3), dtype=np.uint8)
-    for precision, count in PICTURES.items():
-        engine = engines.Engine(precision)
-        some = pictures[:count]
-        cells = [rate(lambda some=some, engine=engine: shared(network, some, engine), count)]
-        for size in (2, 5, 10, 20):
-            inference.PIXELS_AT_ONCE = dict.fromkeys(PICTURES, size * 224**2)
-            cells.append(
-                rate(lambda some=some, engine=engine: list(inference.infer(network, [some], HOW, engine)), count)
-            )
-        print(f"| {memory} | {precision} | " + " | ".join(cells) + " |", flush=True)
-
-
 def shared(network: torch.nn.Module, pictures: np.ndarray, engine: engines.Engine) -> None:
     whole = torch.nn.Sequential(FromBytes(HOW.mean, HOW.std), engine.place(network)).eval()
     with torch.inference_mode(), engine.autocast():
@@ -210,15 +233,14 @@ def shared(network: torch.nn.Module, pictures: np.ndarray, engine: engines.Engin
             whole(torch.from_numpy(pictures[first : first + 32]))
 
 
-def rate(work: Callable[[], object], count: int) -> str:
-    work()
-    rates = []
-    for _ in range(3):
-        started = time.perf_counter()
-        work()
-        rates.append(count / (time.perf_counter() - started))
-    return f"{statistics.median(rates):.0f} ({min(rates):.0f} to {max(rates):.0f})"
+TABLES = {
+    "infer": infer_table,
+    "memory": memory_table,
+    "ways": ways_table,
+    "busy": busy_table,
+    "compile": compile_table,
+}
 
 
 if __name__ == "__main__":
-    rows(sys.argv[2]) if sys.argv[1:2] == ["rows"] else main()
+    memory_of(sys.argv[2]) if sys.argv[1:2] == ["memory of"] else main()

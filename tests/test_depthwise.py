@@ -5,7 +5,7 @@ import torch
 from timm.layers import Conv2dSame
 from torch import nn
 
-from linnaeus.nn.depthwise import hold_depthwise, is_depthwise, release_depthwise
+from linnaeus.nn.depthwise import ease_depthwise, hold_depthwise, is_depthwise, release_depthwise
 
 
 def gradient(layer, x):
@@ -50,3 +50,33 @@ def test_in_fp32_and_without_gradient_the_layer_is_pytorchs_own():
     assert torch.equal(layer(x), before)
     with torch.no_grad():
         assert torch.equal(layer(x), before)
+
+
+def test_a_layer_that_learns_is_computed_in_float32_inside_bf16_autocast():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(8, 8, 3, 2, 1, groups=8), nn.Conv2d(8, 4, 1))
+    x, seen = torch.randn(2, 8, 9, 9), []
+    expected = copy.deepcopy(network)[0](x)
+    ease_depthwise(network, hold=False)
+    network[0].register_forward_hook(lambda layer, given, out: seen.append(out))
+    with torch.autocast("cpu", torch.bfloat16):
+        answer = network(x)
+    assert torch.equal(seen[0], expected)
+    assert answer.dtype is torch.bfloat16
+    answer.float().square().sum().backward()
+    assert network[0].weight.grad.abs().sum() > 0
+    release_depthwise(network)
+    assert "forward" not in vars(network[0])
+
+
+def test_a_copy_of_a_network_computes_with_filters_of_its_own():
+    """Pieces of a batch are computed by copies, and speed is measured on copies."""
+    network = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4))
+    ease_depthwise(network, hold=False)
+    twin = copy.deepcopy(network)
+    with torch.no_grad():
+        twin[0].weight.zero_()
+        twin[0].bias.zero_()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not twin(torch.ones(1, 4, 5, 5)).any()
+        assert network(torch.ones(1, 4, 5, 5)).any()

@@ -205,8 +205,8 @@ sys.path.insert(0, sys.argv[1])
 import test_plain_loop as t
 """
 PLAIN = """
-from linnaeus.learn import engine
-engine._keep_freed_memory = lambda: None
+from linnaeus import malloc
+malloc._set = lambda setting, value: None
 torch.save(t.plain_loop(t.network().train(), t.feed(), **t.LIKE_OURS), sys.argv[2])
 """
 COMPILED = """

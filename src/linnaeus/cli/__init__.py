@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import sys
 
+from linnaeus import malloc
+
 # Each module adds its own commands.
 from linnaeus.cli import (  # noqa: F401
     audit,
@@ -33,6 +35,7 @@ def main() -> None:
     """Run the command line; exit codes: 0 done, 1 our bug, 2 the user's input, 3 a check failed, 130 stopped."""
     # A million objects are imported, and stay: looking through them for garbage every 700 takes a tenth of starting.
     gc.set_threshold(20_000, 10, 10)
+    malloc.share_freed_memory()
     try:
         app(result_action="return_none")
     except LinnaeusError as error:

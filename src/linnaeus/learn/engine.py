@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import functools
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -11,12 +9,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
+from linnaeus import malloc
 from linnaeus.learn.objectives import Batch, Objective, Outcome
 from linnaeus.learn.pieces import Pieces
 from linnaeus.machine import cores_here, memory_gb, processor_name
-
-MALLOC_TRIM_THRESHOLD, MALLOC_MMAP_THRESHOLD = -1, -3
-"""glibc's numbers for its two settings, from malloc.h."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +57,8 @@ class Engine:
         from accelerate import Accelerator
 
         if not torch.cuda.is_available():
-            _keep_freed_memory()
+            malloc.share_freed_memory()
+            malloc.keep_freed_memory()
         # Accelerate holds one precision per process; ours is chosen per engine, so autocast is our own.
         self._accelerator = Accelerator()
         self.device: torch.device = self._accelerator.device
@@ -120,22 +117,6 @@ class Engine:
     def reseed(self, step: int) -> None:
         """Make the randomness of a step depend on the seed and its number only, so that a resumed run is equal."""
         torch.manual_seed(self._seed * 1_000_003 + step)
-
-
-@functools.cache
-def _keep_freed_memory() -> None:
-    """Let the C library keep freed memory instead of giving it back to the system after every layer.
-
-    Each layer's output is some megabytes: fetched from the system, cleared page by page, given back. Keeping it makes
-    networks up to 1.5 times as fast on a CPU (benchmarks/machine.py). Only glibc has the switch; elsewhere nothing
-    happens.
-    """
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
-        return
-    mallopt(MALLOC_MMAP_THRESHOLD, 2**30)
-    mallopt(MALLOC_TRIM_THRESHOLD, 2**31 - 1)
 
 
 @contextmanager

@@ -36,7 +36,7 @@ from linnaeus.learn.quick import Quick
 from linnaeus.learn.resident import Resident, Streamed, supply_of
 from linnaeus.learn.validation import Level, Validation
 from linnaeus.nn import stages
-from linnaeus.nn.depthwise import hold_depthwise, release_depthwise
+from linnaeus.nn.depthwise import ease_depthwise, release_depthwise
 from linnaeus.nn.head import headless
 from linnaeus.nn.input import FromBytes
 from linnaeus.nn.sparse import hold_zeros
@@ -98,8 +98,7 @@ class Fit:
             stages.freeze(self.network, len(recipe.model.freeze_after))
         if not recipe.model.unfreeze_every:
             stages.freeze(self.network, recipe.model.freeze or "none")
-        if recipe.model.hold_depthwise:
-            hold_depthwise(self.network)
+        ease_depthwise(self.network, hold=bool(recipe.model.hold_depthwise))
         optimizer = optimizer_for(self.network, recipe)
         average = Average(self.network, recipe.optim.ema) if recipe.optim.ema else None
         self.state = TrainState(self.network, optimizer, average)

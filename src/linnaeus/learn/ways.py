@@ -33,7 +33,7 @@ from linnaeus.learn.infer import infer
 from linnaeus.learn.objectives import Batch, Loss, supervised
 from linnaeus.learn.pieces import PIXELS_PER_PIECE, piece_count
 from linnaeus.nn import stages, zoo
-from linnaeus.nn.depthwise import hold_depthwise
+from linnaeus.nn.depthwise import ease_depthwise
 from linnaeus.nn.input import FromBytes
 from linnaeus.nn.own_code import is_own_code
 from linnaeus.records import Decision, Preprocessing
@@ -230,8 +230,7 @@ def _looking_rate(network: nn.Module, how: Preprocessing) -> Rate:
 def _training_rate(network: nn.Module, used: Recipe, how: Preprocessing, cores: int) -> Rate:
     """Measure steps of training: loss and gradient of what is trained."""
     stages.freeze(network, used.model.freeze or "none")
-    if used.model.hold_depthwise:
-        hold_depthwise(network)
+    ease_depthwise(network, hold=bool(used.model.hold_depthwise))
     network.train()
     most = used.train.batch_size or 32
     # So many that each piece has the least work that is worth a piece, as in the real batch.

@@ -2,7 +2,8 @@
 
 PyTorch's own gradient with respect to the input of a strided depthwise convolution takes 50 times longer in bf16 than
 the convolution itself, and the gradient with respect to its filters ten times (benchmarks/depthwise.py). The first is a
-convolution with the mirrored filter, which is fast; the second is saved by leaving those few filters as they are.
+convolution with the mirrored filter, which is fast; the second is saved by leaving those few filters as they are. Where
+they are to learn, depthwise convolutions alone are computed in float32, which has quick gradients.
 """
 
 from __future__ import annotations
@@ -20,6 +21,16 @@ def is_depthwise(layer: nn.Module) -> bool:
     return isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels == layer.out_channels > 1
 
 
+def ease_depthwise(network: nn.Module, *, hold: bool) -> None:
+    """Let depthwise convolutions train as fast as a CPU can: their filters held, or computed in float32."""
+    if hold:
+        hold_depthwise(network)
+        return
+    for layer in network.modules():
+        if is_depthwise(layer):
+            layer.forward = _Exact(layer)
+
+
 def hold_depthwise(network: nn.Module) -> int:
     """Keep all depthwise filters as they are, and give the strided ones a fast backward pass; return how many there are."""
     layers = [layer for layer in network.modules() if is_depthwise(layer)]
@@ -32,7 +43,7 @@ def hold_depthwise(network: nn.Module) -> int:
 
 
 def release_depthwise(network: nn.Module) -> None:
-    """Undo `hold_depthwise`."""
+    """Undo `ease_depthwise` and `hold_depthwise`."""
     for layer in network.modules():
         if is_depthwise(layer):
             assert isinstance(layer, nn.Conv2d)
@@ -46,6 +57,20 @@ def _is_plain_stride_2(layer: nn.Conv2d) -> bool:
     if isinstance(layer.padding, str):
         return False
     return all(2 * pad < kernel for pad, kernel in zip(layer.padding, layer.kernel_size, strict=True))
+
+
+class _Exact:
+    """Stand in for the forward method of a layer that learns under bfloat16 autocast on a CPU: the layer in float32."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        self._layer = layer
+
+    def __call__(self, x: Tensor) -> Tensor:
+        layer = self._layer
+        if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu") or not torch.is_grad_enabled():
+            return type(layer).forward(layer, x)
+        with torch.autocast("cpu", enabled=False):
+            return type(layer).forward(layer, x.float())
 
 
 class _Strided:
