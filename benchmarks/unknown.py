@@ -53,7 +53,7 @@ def measure(classifier: Classifier, run: Run, flowers: Looked, cifar: Looked, pi
     tested = np.array([one.split == "test" for one in cifar.dataset.examples])
     others = np.sort(rng.permutation(np.flatnonzero(tested))[:pictures])
     known = seen_of(classifier, flowers.scan, test, Talk())
-    detectors = fit_detectors(seen_of(classifier, flowers.scan, train, Talk()), flowers.dataset.labels[train])
+    detectors = fit_detectors(seen_of(classifier, flowers.scan, train, Talk()).features, flowers.dataset.labels[train])
     made = outliers(flowers.scan.pixels.block(test[:pictures], classifier.preprocessing.size_px), seed=7)
     kinds: dict[str, Seen] = {"CIFAR-10": seen_of(classifier, cifar.scan, others, Talk())}
     kinds |= {name: classifier.embed([made[name]]) for name in ("digits", "noise", "blank", "inverted")}

@@ -29,7 +29,7 @@ def seen(N, *, seed=0, shift=0.0):
 
 @pytest.fixture(scope="module")
 def judgement():
-    detectors = fit_detectors(seen(200), np.zeros(200, dtype=int))
+    detectors = fit_detectors(seen(200).features, np.zeros(200, dtype=int))
     choice = choose_detector(detectors, seen(200, seed=1), {"far": seen(50, seed=2, shift=9.0)})
     return Judgement.make(drawn(400), candidates=3, choice=choice)
 
@@ -199,7 +199,7 @@ def test_the_document_measures_what_the_promise_does_to_other_pictures(judgement
 
 
 def test_the_document_tells_of_the_unknown(judgement):
-    detectors = fit_detectors(seen(200), np.zeros(200, dtype=int))
+    detectors = fit_detectors(seen(200).features, np.zeros(200, dtype=int))
     outliers = {"far": seen(50, seed=2, shift=9.0)}
     choice = choose_detector(detectors, seen(200, seed=1), outliers)
     scores = measure_unknown(detectors, choice, seen(200, seed=3), outliers)

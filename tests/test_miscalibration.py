@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from linnaeus.errors import SourceError
-from linnaeus.metrics import apply_temperature, score
+from linnaeus.metrics import apply_temperature, miscalibration, score
 from linnaeus.metrics.calibration import equal_mass, fit_calibration
 from linnaeus.metrics.miscalibration import calibration_document, calibration_errors, debiased_error
 from linnaeus.records import Predictions
@@ -77,6 +77,14 @@ def test_groups_widen_the_interval_of_the_debiased_error():
     right = np.repeat(rng.random(20) < 0.8, 10)
     alone, grouped = (debiased_error(confidence - right, confidence, units) for units in (None, np.arange(200) // 10))
     assert grouped.high > alone.high
+
+
+def test_the_classwise_error_of_many_classes_is_that_of_all_its_pieces(monkeypatch):
+    predictions = drawn(200, 7, temperature=0.5)
+    whole = calibration_errors(predictions)["classwise_ece"]
+    monkeypatch.setattr(miscalibration, "NUMBERS_AT_ONCE", 400)
+    pieces = calibration_errors(predictions)["classwise_ece"]
+    assert [pieces.value, pieces.low, pieces.high] == pytest.approx([whole.value, whole.low, whole.high], rel=1e-12)
 
 
 def test_the_classwise_error_of_hand_made_bins():

@@ -22,6 +22,16 @@ def test_a_table_comes_back_bit_by_bit(tmp_path, ending):
     assert back["n"].tolist() == ROWS["n"]
 
 
+def test_only_words_have_a_dictionary(tmp_path):
+    """Each of ten thousand columns of probabilities would hold one in memory, for nothing."""
+    import pyarrow.parquet
+
+    write_table(tmp_path / "t.parquet", ROWS)
+    columns = pyarrow.parquet.read_metadata(tmp_path / "t.parquet").row_group(0)
+    kinds = {columns.column(k).path_in_schema: columns.column(k).has_dictionary_page for k in range(3)}
+    assert kinds == {"name": True, "p": False, "n": False}
+
+
 def test_words_that_look_like_numbers_stay_words(tmp_path):
     write_table(tmp_path / "t.csv", {"label": ["007", "1e5", "true", "NA"]})
     assert read_table(tmp_path / "t.csv", ("label",))["label"] == ["007", "1e5", "true", "NA"]

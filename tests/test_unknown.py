@@ -40,7 +40,8 @@ def strangers(n, *, seed=0, K=3, D=12):
 
 @pytest.fixture(scope="module")
 def detectors():
-    return fit_detectors(*clusters(300))
+    seen, labels = clusters(300)
+    return fit_detectors(seen.features, labels)
 
 
 def test_energy_and_max_logit_are_their_formulas():
@@ -172,8 +173,7 @@ def test_what_the_chosen_detector_does_is_measured(detectors):
 
 
 def test_without_features_only_detectors_on_logits_are_fitted():
-    seen, labels = clusters(30)
-    assert [one.name for one in fit_detectors(Seen(seen.logits), labels)] == ["energy", "max logit"]
+    assert [one.name for one in fit_detectors(None, clusters(30)[1])] == ["energy", "max logit"]
 
 
 def test_a_detector_that_lacks_its_features_says_so(detectors):
@@ -206,7 +206,7 @@ def test_the_bank_is_small_and_half_precise():
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_detectors_of_very_few_pictures_stay_finite(n):
     seen, labels = clusters(n)
-    for detector in fit_detectors(seen, labels):
+    for detector in fit_detectors(seen.features, labels):
         assert np.isfinite(detector.score(strangers(3))).all(), detector.name
 
 
@@ -214,7 +214,7 @@ def test_features_that_never_vary_do_no_harm():
     seen, labels = clusters(50)
     features = np.concatenate([seen.features, np.zeros((50, 4))], axis=1)
     blank = Seen(np.zeros((2, 3)), np.zeros((2, 16)))
-    for detector in fit_detectors(Seen(seen.logits, features), labels):
+    for detector in fit_detectors(features, labels):
         assert np.isfinite(detector.score(blank)).all()
 
 

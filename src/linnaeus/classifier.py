@@ -143,7 +143,8 @@ class Classifier:
         if not parts:
             return Seen(np.zeros((0, K)), np.zeros((0, linear_head(self.network).in_features), np.float32))
         table = torch.cat(parts)
-        return Seen(table[:, -K:].double().numpy(), table[:, :-K].numpy())
+        # A view of the features would keep the logits in memory once more.
+        return Seen(table[:, -K:].double().numpy(), table[:, :-K].numpy().copy())
 
     def read(self, data: bytes) -> np.ndarray:
         """Bring the bytes of a file to the network's size: uint8 [size_px, size_px, C].

@@ -121,7 +121,9 @@ def _open(path: Path, suffix: str, schema: pa.Schema) -> _Sink:
     if suffix == ".parquet":
         import pyarrow.parquet
 
-        return pyarrow.parquet.ParquetWriter(path, schema)
+        # Columns of numbers have no dictionary: few repeat, and each of ten thousand would hold a page in memory.
+        words = [one.name for one in schema if str(one.type) == "string"]
+        return pyarrow.parquet.ParquetWriter(path, schema, use_dictionary=words)
     if suffix == ".csv":
         import pyarrow.csv
 

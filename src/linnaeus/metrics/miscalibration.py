@@ -20,6 +20,8 @@ PICTURES_PER_BIN = 10
 CLASSWISE_MULTIPLICATIONS = 500_000_000
 """About a second, since every resample of the classwise error looks at all N x K probabilities."""
 FEWEST_CLASSWISE, MOST_CLASSWISE = 200, 2000
+NUMBERS_AT_ONCE = 4_000_000
+"""Of the classwise error; a piece of so many probabilities takes about 0.2 GB."""
 
 
 def calibration_document(
@@ -147,17 +149,20 @@ def _classwise(p_NK: np.ndarray, labels: np.ndarray, units: np.ndarray, seed: in
     from scipy.sparse import csr_array
 
     N, K = p_NK.shape
-    gap = p_NK.copy()
-    gap[np.arange(N), labels] -= 1.0
-    place = np.stack([equal_mass(p_NK[:, k], BINS) for k in range(K)], axis=1) + np.arange(K) * BINS
-    by_bin = csr_array((gap.ravel(), (place.ravel(), np.repeat(np.arange(N), K))), shape=(K * BINS, N))
-    value = float(np.abs(by_bin @ np.ones(N)).sum()) / (N * K)
     resamples = int(np.clip(CLASSWISE_MULTIPLICATIONS // (N * K), FEWEST_CLASSWISE, MOST_CLASSWISE))
-    spread = [
-        np.abs(by_bin @ np.ascontiguousarray(weights.T)).sum(axis=0) / (N * K)
-        for weights in resample_weights(units, labels, seed, resamples)
-    ]
-    ends = np.quantile(np.concatenate(spread), (0.025, 0.975))
+    step, value, spread = max(1, NUMBERS_AT_ONCE // N), 0.0, np.zeros(resamples)
+    for first in range(0, K, step):
+        p_Nk = p_NK[:, first : first + step]
+        k = p_Nk.shape[1]
+        place = np.stack([equal_mass(one, BINS) for one in p_Nk.T], axis=1) + np.arange(k) * BINS
+        gap = p_Nk - (labels[:, None] == first + np.arange(k))
+        by_bin = csr_array((gap.ravel(), (place.ravel(), np.repeat(np.arange(N), k))), shape=(k * BINS, N))
+        value += float(np.abs(by_bin @ np.ones(N)).sum()) / (N * K)
+        # Drawn anew for each piece, and alike.
+        drawn = resample_weights(units, labels, seed, resamples)
+        found = [np.abs(by_bin @ np.ascontiguousarray(weights.T)).sum(axis=0) for weights in drawn]
+        spread += np.concatenate(found) / (N * K)
+    ends = np.quantile(spread, (0.025, 0.975))
     # Biased upwards as the ECE is, hence the span of the basic and the percentile interval, as there.
     both = np.array([*ends, *(2 * value - ends), value]).clip(0.0, 1.0)
     method = f"basic and percentile bootstrap, {resamples:,} resamples"

@@ -216,18 +216,18 @@ class UnknownScores:
     detected: Mapping[str, Estimate]
 
 
-def fit_detectors(train: Seen, labels: np.ndarray, *, seed: int = 0) -> tuple[Detector, ...]:
-    """Fit every detector on training pictures; without features only those that need logits alone.
+def fit_detectors(features: np.ndarray | None, labels: np.ndarray, *, seed: int = 0) -> tuple[Detector, ...]:
+    """Fit every detector on training pictures; without features only those that need no fitting.
 
     Args:
-        train: What the network made of them.
+        features: What the last layer reads of them, [N, D].
         labels: [N]; rows with -1 are left out.
         seed: Of the samples that are kept.
     """
     fitted: tuple[Detector, ...] = (Energy(), MaxLogit())
-    if train.features is None or not (labels >= 0).any():
+    if features is None or not (labels >= 0).any():
         return fitted
-    parts = [part.fit(train.features, labels, seed=seed) for part in (Mahalanobis, Neighbours)]
+    parts = [part.fit(features, labels, seed=seed) for part in (Mahalanobis, Neighbours)]
     return (*fitted, *parts)
 
 

@@ -19,7 +19,7 @@ from linnaeus.data.traits import measure
 from linnaeus.errors import CheckFailed, Interrupted, RunError, SourceError
 from linnaeus.learn.effort import EFFORTS
 from linnaeus.learn.engine import one_blas_thread
-from linnaeus.metrics.unknown import Seen, measure_unknown
+from linnaeus.metrics.unknown import measure_unknown
 from linnaeus.provenance import about, fingerprint, provenance, summary, write_tensorboard
 from linnaeus.records import Dataset, Finding, Scores, Split
 from linnaeus.run import Run
@@ -169,7 +169,7 @@ def _rest_of_story(run: Run, dataset: Dataset, used: Recipe, clock: Clock, talk:
     with talk.stage("train"):
         trained = train(run, material, prepared.used, clock=clock, talk=talk)
     with talk.stage("evaluate"), one_blas_thread():
-        classifier, scores = _evaluate(run, prepared, trained.classifier, talk, trained.seen)
+        classifier, scores = _evaluate(run, prepared, trained.classifier, talk, trained.features)
     classifier = replace(classifier, about=about(run, prepared.used, trained.fitted.epochs, scores))
     classifier.save(run.model_dir)
     write_tensorboard(run)
@@ -209,7 +209,7 @@ def _check_same_data(run: Run, dataset: Dataset, hashes: tuple[str, ...]) -> Non
 
 
 def _evaluate(
-    run: Run, prepared: Prepared, trained: Classifier, talk: Talk, known: Seen | None = None
+    run: Run, prepared: Prepared, trained: Classifier, talk: Talk, known: np.ndarray | None = None
 ) -> tuple[Classifier, dict[str, Scores]]:
     """Calibrate on the validation part, score validation and test, and judge when to believe the answers."""
     rows = {part: prepared.split.rows(part) for part in ("val", "test") if len(prepared.split.rows(part))}
@@ -232,7 +232,8 @@ def _evaluate(
         )
     scores = {}
     for part, some in rows.items():
-        judged = judge(calibrated.classifier, seen[part], prepared.dataset, some)
+        # Taken out: of very many classes the answers on a part are most of what is in memory.
+        judged = judge(calibrated.classifier, seen.pop(part), prepared.dataset, some)
         scores[part] = judged.scores
         run.write_predictions(part, judged.predictions)
         run.write_scores(part, judged.scores)

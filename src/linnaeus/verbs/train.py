@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 
 from linnaeus.classifier import Classifier
@@ -17,9 +18,7 @@ from linnaeus.learn.engine import Engine
 from linnaeus.learn.fit import Fit
 from linnaeus.learn.material import Material
 from linnaeus.learn.start import begin, features_of
-from linnaeus.metrics.unknown import Seen
 from linnaeus.nn import zoo
-from linnaeus.nn.head import linear_head
 from linnaeus.records import Decision
 from linnaeus.run import Run
 from linnaeus.talk import Clock, Talk
@@ -34,12 +33,12 @@ class Trained:
     Attributes:
         classifier: Not calibrated yet.
         fitted: How it went.
-        seen: What the network makes of the training pictures, in their order, where that was computed anyhow.
+        features: Of the training pictures, float32 [n, D], in their order, where they were computed anyhow.
     """
 
     classifier: Classifier
     fitted: Fitted
-    seen: Seen | None = None
+    features: np.ndarray | None = None
 
 
 def train(run: Run, material: Material, recipe: Recipe, *, clock: Clock, talk: Talk) -> Trained:
@@ -71,7 +70,7 @@ def train(run: Run, material: Material, recipe: Recipe, *, clock: Clock, talk: T
         options=recipe.model.options,
     )
     engine.place(network)
-    start, seen = partial(begin, network, material, recipe, engine, talk), None
+    start, features = partial(begin, network, material, recipe, engine, talk), None
     if recipe.train.epochs:
         teacher = _teacher(recipe.train.teacher, material, engine) if recipe.train.teacher else None
         fitted = Fit(run, network, material, recipe, engine, clock, talk, start, teacher).run_through()
@@ -79,8 +78,7 @@ def train(run: Run, material: Material, recipe: Recipe, *, clock: Clock, talk: T
         found = features_of(network, material, engine, talk)
         remember_pace(recipe, material.preprocessing, talk.seconds["features"] / max(1, len(found)))
         fitted = Fitted(0, 0, "the head is solved, nothing else was trained", _told(start(found), talk))
-        with torch.no_grad():
-            seen = Seen(linear_head(network)(found).double().numpy(), found.numpy())
+        features = found.numpy()
     else:
         fitted = Fitted(0, 0, "nothing was trained", _told(start(None), talk))
     classifier = Classifier(
@@ -90,7 +88,7 @@ def train(run: Run, material: Material, recipe: Recipe, *, clock: Clock, talk: T
         preprocessing=material.preprocessing,
         options=recipe.model.options,
     )
-    return Trained(classifier, fitted, seen)
+    return Trained(classifier, fitted, features)
 
 
 def _teacher(name: str, material: Material, engine: Engine) -> Teacher:

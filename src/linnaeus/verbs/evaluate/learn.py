@@ -47,7 +47,7 @@ def calibrate(
     candidates: int,
     seed: int,
     talk: Talk,
-    known: Seen | None = None,
+    known: np.ndarray | None = None,
     strange_each: int = OUTLIERS_OF_A_KIND,
 ) -> Calibrated:
     """Fit probabilities on one half of the validation pictures, and rules for abstaining on the other half.
@@ -63,7 +63,7 @@ def calibrate(
         candidates: Number of networks that the validation pictures chose among.
         seed: Of the halves.
         talk: Where progress goes.
-        known: What the network makes of the training pictures, in their order in the split, where that is known.
+        known: Features of the training pictures, float32 [n, D], in their order in the split, where they are known.
         strange_each: Strange pictures that are made of each kind.
     """
     val = split.rows("val")
@@ -83,9 +83,9 @@ def calibrate(
         return Calibrated(classifier)
     train = split.rows("train")
     bank = _evenly(train[dataset.labels[train] >= 0], dataset.labels, BANK_PICTURES, seed)
-    known_bank = seen_of(classifier, scan, bank, talk) if known is None else _take(known, np.searchsorted(train, bank))
+    features = seen_of(classifier, scan, bank, talk).features if known is None else known[np.searchsorted(train, bank)]
     # Of equals the first is taken: features tell strange pictures that the logits do not.
-    detectors = tuple(reversed(fit_detectors(known_bank, dataset.labels[bank], seed=seed)))
+    detectors = tuple(reversed(fit_detectors(features, dataset.labels[bank], seed=seed)))
     made = strangers(classifier, scan, val, seed, talk, strange_each)
     choice = choose_detector(detectors, _take(seen, held), made, share=NOT_STRANGE)
     predictions = Predictions(
