@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from linnaeus.errors import SettingsError, SourceError
-from linnaeus.metrics import apply_temperature
+from linnaeus.metrics import apply_temperature, conformal
 from linnaeus.metrics.conformal import (
     METHODS,
     PredictionSets,
@@ -147,6 +147,15 @@ def test_a_picture_gets_the_same_set_in_any_company():
     rng = np.random.default_rng(0)
     rule, p = fit_sets(drawn(rng, 300, 5), 0.1, "APS"), drawn(rng, 20, 5).probabilities
     assert (np.concatenate([rule.sets(row[None]) for row in p]) == rule.sets(p)).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_sets_of_very_many_classes_are_found_in_pieces_and_are_the_same(method, monkeypatch):
+    p = drawn(np.random.default_rng(0), 50, 6).probabilities
+    rule = PredictionSets(method, 0.1, np.full(6, 0.6))
+    whole = rule.sets(p)
+    monkeypatch.setattr(conformal, "NUMBERS_AT_ONCE", 40)
+    assert np.array_equal(rule.sets(p), whole)
 
 
 def test_measured_sizes_are_counted_right():

@@ -101,19 +101,25 @@ def test_with_four_views_it_answers_with_the_mean_for_two_crops_and_their_mirror
     torch.testing.assert_close(with_views(net, 4)(x), sum(net(view) for view in views) / 4)
 
 
-@pytest.mark.parametrize("views", [2, 4])
+def test_with_six_views_it_answers_with_the_mean_for_the_picture_two_crops_and_their_mirror_images(net, x):
+    net.eval()
+    views = [view for crop in (x, x[:, :, :-1, :-1], x[:, :, 1:, 1:]) for view in (crop, crop.flip(3))]
+    torch.testing.assert_close(with_views(net, 6)(x), sum(net(view) for view in views) / 6)
+
+
+@pytest.mark.parametrize("views", [2, 4, 6])
 def test_it_learns_from_pictures_as_they_are_however_many_views_it_takes_later(net, x, views):
     assert torch.equal(with_views(net, views).train()(x), net.train()(x))
 
 
-@pytest.mark.parametrize("views", [1, 2, 4])
+@pytest.mark.parametrize("views", [1, 2, 4, 6])
 def test_the_head_reads_the_mean_of_what_is_seen_in_all_views(net, x, views):
     made = with_views(net, views)
     torch.testing.assert_close(made.head(features(made, x)), made(x))
 
 
 def test_another_number_of_views_is_refused():
-    with pytest.raises(ModelError, match="1, 2 or 4"):
+    with pytest.raises(ModelError, match="1, 2, 4 or 6"):
         zoo.create("small-32", num_classes=5, weights="none", options={"views": 3})
 
 

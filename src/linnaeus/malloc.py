@@ -25,7 +25,7 @@ def keep_freed_memory() -> None:
     Each layer's output is some megabytes: fetched from the system, cleared page by page, given back. Keeping it makes
     networks up to 1.5 times as fast on a CPU (benchmarks/machine.py).
     """
-    _set(MMAP_THRESHOLD, 2**30)
+    _set(MMAP_THRESHOLD, 2**28)
     _set(TRIM_THRESHOLD, 2**31 - 1)
 
 

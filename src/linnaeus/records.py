@@ -172,6 +172,8 @@ class Predictions:
     def known(self) -> Predictions:
         """Keep the rows whose true class is known."""
         rows = np.flatnonzero(self.labels >= 0)
+        if len(rows) == len(self.labels):
+            return self
         return replace(
             self,
             probabilities=self.probabilities[rows],

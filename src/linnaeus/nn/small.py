@@ -66,8 +66,9 @@ class SmallNet(nn.Module):
         widths: Channels of the three blocks.
         norm_momentum: Share of the newest batch in the running statistics; high, since trainings are short.
         views: How often a picture is looked at once training is over; what the head reads is the mean. 1: as it is. 2:
-            its mirror image as well. 4: without its last row and column, without its first ones, and both mirrored. It
-            is a part of the network, so that every export does the same; the work of an answer grows with it.
+            its mirror image as well. 4: without its last row and column, without its first ones, and both mirrored. 6:
+            all of these. It is a part of the network, so that every export does the same; the work of an answer grows
+            with it.
 
     Raises:
         ValueError: There is no such number of views.
@@ -82,8 +83,8 @@ class SmallNet(nn.Module):
         views: int = 1,
     ) -> None:
         super().__init__()
-        if views not in (1, 2, 4):
-            raise ValueError(f"views should be 1, 2 or 4, not {views}")
+        if views not in (1, 2, 4, 6):
+            raise ValueError(f"views should be 1, 2, 4 or 6, not {views}")
         self.views = views
         self.num_classes, self.num_features, self.head_hidden_size = num_classes, widths[-1], widths[-1]
         stem = 2 * in_chans * 2 * 2
@@ -107,7 +108,8 @@ class SmallNet(nn.Module):
         """Map pictures [N, C, H, W] to logits [N, K]."""
         if self.training or self.views == 1:
             return self.forward_head(self.forward_features(x))
-        crops = [x] if self.views == 2 else [x[:, :, :-1, :-1], x[:, :, 1:, 1:]]
+        crops = [] if self.views == 4 else [x]
+        crops += [] if self.views == 2 else [x[:, :, :-1, :-1], x[:, :, 1:, 1:]]
         seen = [self._strongest(view) for crop in crops for view in (crop, crop.flip(3))]
         # The head is linear: its answer for the mean of the features is the mean of its answers.
         return self.head(torch.stack(seen).mean(0))
