@@ -114,7 +114,8 @@ def main() -> None:
             told.append(f"{title}, {len(sorted(folder.glob('*/*.jpg'))[::every]):,} files:\n\n{table(rates)}")
     words = (
         "\n\n".join(told)
-        + f"\n\n`python benchmarks/decode.py --write`, median of {arguments.rounds} rounds; {about.splitlines()[0]}."
+        + f"\n\n`python benchmarks/decode.py --every {arguments.every} --rounds {arguments.rounds} --write`, median of the rounds;"
+        f" {about.splitlines()[0]}."
     )
     print(f"\n{words}")
     if arguments.write:
