@@ -48,3 +48,6 @@ def main() -> None:
         # The reader (head, less) has what it wanted; python would complain again when closing stdout.
         sys.stdout = None
         sys.exit(0)
+    finally:
+        # Nor is all that looked through once more at the end.
+        gc.freeze()
