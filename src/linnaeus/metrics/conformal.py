@@ -46,9 +46,9 @@ class PredictionSets:
 
     def sets(self, probabilities: np.ndarray) -> np.ndarray:
         """Choose the classes of each picture, bool [N, K]; the most probable one is always among them."""
-        chosen = np.empty(probabilities.shape, dtype=bool)
-        step = max(1, NUMBERS_AT_ONCE // max(1, chosen.shape[1]))
-        for rows in (slice(first, first + step) for first in range(0, len(chosen), step)):
+        N, K = probabilities.shape
+        chosen, step = np.empty((N, K), dtype=bool), max(1, NUMBERS_AT_ONCE // max(1, K))
+        for rows in (slice(first, first + step) for first in range(0, N, step)):
             strange = strangeness(probabilities[rows], self.method)
             chosen[rows] = strange <= self.thresholds
             # Only LAC can leave a set empty: where the network is right more often than asked for. Coverage can only grow.
