@@ -77,10 +77,14 @@ def infer_table() -> str:
         cells = [rates([lambda some=some, engine=engine: shared(network, some, engine)], count)[0]]
         for size in sizes:
             inference.PIXELS_AT_ONCE = dict.fromkeys(PICTURES, size * 224**2)
-            work = lambda some=some, engine=engine: list(inference.infer(network, [some], HOW, engine))  # noqa: E731
-            cells.append(rates([work], count)[0])
+            cells.append(rates([answering(network, some, engine)], count)[0])
         found.append((precision, *map(spread, cells)))
     return plots.table(("inference", "all threads, batch 32", *(f"pieces of {size}" for size in sizes)), found)
+
+
+def answering(network: torch.nn.Module, pictures: np.ndarray, engine: engines.Engine) -> Callable[[], object]:
+    """Make one pass over pictures, in pieces."""
+    return lambda: list(inference.infer(network, [pictures], HOW, engine))
 
 
 def memory_table() -> str:
@@ -105,9 +109,7 @@ def memory_of(memory: str) -> None:
     network = zoo.create(name, num_classes=5, weights="none").eval()
     pictures = np.random.default_rng(0).integers(0, 255, (240, size, size, 3), dtype=np.uint8)
     for precision, count in PICTURES.items():
-        engine, some = engines.Engine(precision), pictures[:count]
-        work = lambda some=some, engine=engine: list(inference.infer(network, [some], HOW, engine))  # noqa: E731
-        found.append(rates([work], count)[0])
+        found.append(rates([answering(network, pictures[:count], engines.Engine(precision))], count)[0])
     print(json.dumps([spread(one) for one in found]))
 
 
@@ -152,7 +154,7 @@ def busy_table() -> str:
     for name, size, count in TRAINED[::2]:
         sides[f"training {name}, {CORES} pieces"] = count, step_of(name, size, count, "bf16", "channels-last", CORES)
         sides[f"training {name}, PyTorch's threads"] = count, step_of(name, size, count, "bf16", "channels-last", 0)
-    sides["inference, pieces"] = 64, lambda: list(inference.infer(network, [pictures], HOW, engine))
+    sides["inference, pieces"] = 64, answering(network, pictures, engine)
     sides["inference, PyTorch's threads"] = 64, lambda: shared(network, pictures, engine)
     idle = {name: rates([work], count)[0] for name, (count, work) in sides.items()}
     with busy_core():
