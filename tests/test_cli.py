@@ -57,6 +57,14 @@ def test_the_module_is_the_command():
     assert (done.returncode, done.stdout.strip()) == (0, __version__)
 
 
+def test_a_training_leaves_without_a_word_of_the_libraries(photos, tmp_path):
+    """An optimizer imports Triton, whose binding lists at exit whatever it finds not freed."""
+    given = ["--recipe", "cifar10-75", "--out", str(tmp_path / "run")]
+    done = subprocess.run([sys.executable, "-m", "linnaeus", "train", str(photos), *given], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "leaked" not in done.stderr
+
+
 def test_every_command_is_tested_here(command):
     known = {name for name in cli.app if not name.startswith("-")} - {"models"}
     known |= {f"models {name}" for name in cli.models.models if not name.startswith("-")}

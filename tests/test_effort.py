@@ -2,7 +2,7 @@ import pytest
 
 from linnaeus.config import load_recipe
 from linnaeus.learn import effort
-from linnaeus.learn.effort import EFFORTS, expected_s, remember_pace, seconds_of_looking
+from linnaeus.learn.effort import EFFORTS, expected_s, remember_pace, seconds_of_looking, words
 from linnaeus.learn.engine import Machine
 from linnaeus.verbs.plan import Facts, plan, preprocessing
 
@@ -28,6 +28,23 @@ def test_more_pictures_and_a_slower_network_are_expected_to_take_longer():
 
 def test_learning_everything_takes_longer_than_the_upper_stages():
     assert expected(**{"model.freeze": "none", "train.views": 0}) > 1.3 * expected()
+
+
+def test_views_of_an_answer_cost_nothing_while_learning():
+    """Six views take six times as long to look at, and a step as long as with one."""
+    facts = Facts(pictures=60_000, train=59_990, classes=10, side_px=32, grey=False)
+    one, six = (
+        expected(facts=facts, look_s=0.0005 * views, **{"model.name": "small-64", "model.options.views": views})
+        for views in (1, 6)
+    )
+    assert six == pytest.approx(one, rel=0.01)
+
+
+def test_what_is_done_is_told_as_it_is_planned():
+    fresh, _ = plan(load_recipe("cifar10-75"), FACTS, MACHINE)
+    assert words(fresh) == "0.7 passes over the training pictures, from nothing"
+    usual, _ = plan(load_recipe(None), FACTS, MACHINE)
+    assert words(usual) == EFFORTS["balanced"].words
 
 
 @pytest.mark.parametrize("name", ["small-32", "keras-cifar10"])

@@ -108,6 +108,13 @@ def _pace_path(used: Recipe, how: Preprocessing) -> Path:
     return folder() / f"pace-{hashlib.sha256(json.dumps(kind).encode()).hexdigest()[:16]}.json"
 
 
+def words(used: Recipe) -> str:
+    """Say what is done, for people; nothing is left open."""
+    if used.train.start == "fresh":
+        return f"{used.train.epochs:g} passes over the training pictures, from nothing"
+    return EFFORTS[used.effort].words
+
+
 def expected_s(used: Recipe, pictures: int, train: int, look_s: float, cores: int) -> float:
     """Estimate the seconds of everything, from the start of the program to the report.
 
@@ -119,12 +126,15 @@ def expected_s(used: Recipe, pictures: int, train: int, look_s: float, cores: in
         cores: That read pictures.
     """
     exact_s = look_s * (EXACT if used.train.precision == "bf16" else 1.0)
+    # A network that answers from several views learns from one.
+    views_of_answer = used.model.options.get("views", 1)
+    seen_s = look_s / views_of_answer if isinstance(views_of_answer, int) else look_s
     epochs, views = used.train.epochs or 0.0, used.train.views or 0
     bank = 0 if not epochs and used.train.start == "head" else 600
     strange = 12 * EFFORTS[used.effort].strange_each
     judged_s = (pictures - train + min(bank, train) + strange) * exact_s
     frozen = bool(views) and used.model.freeze not in (None, "none", 0)
-    step_s = look_s * (ABOVE_FROZEN if frozen else LEARNING)
+    step_s = seen_s * (ABOVE_FROZEN if frozen else LEARNING)
     learned_s = epochs * (train * step_s + 0.5 * (pictures - train) * look_s * (1 - LOWER_SHARE if frozen else 1.0))
     if frozen and epochs:
         learned_s += (views * train + 0.5 * (pictures - train)) * LOWER_SHARE * look_s
