@@ -1,11 +1,12 @@
 """CIFAR-10 from the command to the finished report: the presets over several seeds, and two lessons beside a short preset.
 
-    python benchmarks/cifar10.py [--presets cifar10-90,cifar10-94] [--seeds 5] [--first-seed 0] [--kept runs.jsonl] [--write]
+    python benchmarks/cifar10.py [--presets cifar10-90,cifar10-94,cifar10-95] [--seeds 5] [--write]
     python benchmarks/cifar10.py --lessons [--write]
 
 Every run is a process of its own with a cold cache. Its seconds are those of the wall clock from the command to its end:
 imports, reading, learning, scoring, report; processor seconds are those of all its threads, which a busy machine hardly
-changes. --kept adds each run to a file, and makes the table of all that it holds: a long series may be stopped.
+changes. Runs are kept in cifar10.jsonl beside this script: a series may be stopped and gone on with. The table is made of
+those with the recipe as it stands on a machine like this one, and a seed that is there is not run again.
 
 --lessons: the first CIFAR-10 lesson of Keras (on TensorFlow, in an environment of its own) and the SimpleCNN lesson of
 PyTorch, each for all its epochs; its seconds count from the start of its process to the end of the epoch that was best on
@@ -16,6 +17,7 @@ passes. A lesson is compared with the shortest of these of which the least accur
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import os
@@ -29,10 +31,13 @@ from pathlib import Path
 
 import bench
 import plots
+from linnaeus.config import load_recipe, recipe_names
+from linnaeus.learn.engine import Machine
 from linnaeus.targets.environment import python_environment
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "cifar10.md"
+KEPT = HERE / "cifar10.jsonl"
 SHORT, SHORTER = "cifar10-75", ((), ("--epochs", "0.6"))
 """The preset that is compared with lessons, and shorter variants of it, the shortest last."""
 KERAS = ("tensorflow-cpu==2.21.0", "keras==3.15.0")
@@ -44,6 +49,8 @@ STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365
 class Run:
     """One run of a preset; `learned_s` is when the weights were there, before scores and report."""
 
+    machine: str
+    recipe: str
     preset: str
     seed: int
     accuracy: float
@@ -64,10 +71,8 @@ class Best:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--presets", default="cifar10-90,cifar10-94")
+    parser.add_argument("--presets", default="cifar10-90,cifar10-94,cifar10-95")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--kept", type=Path)
     parser.add_argument("--lessons", action="store_true")
     parser.add_argument("--source", type=Path, help="CIFAR-10 in its binary layout, if it is unpacked already")
     parser.add_argument("--write", action="store_true", help="put the table into docs/cifar10.md")
@@ -83,20 +88,29 @@ def main() -> None:
 
 
 def presets(source: Path, asked: argparse.Namespace) -> str:
-    runs = kept(asked.kept)
-    for name in asked.presets.split(","):
-        for seed in range(asked.first_seed, asked.first_seed + asked.seeds):
-            runs.append(run(name, seed, source))
-            if asked.kept:
-                with asked.kept.open("a") as file:
-                    file.write(json.dumps(asdict(runs[-1])) + "\n")
-    return table(runs)
+    names = asked.presets.split(",")
+    for name in names:
+        known = {one.seed for one in kept(name)}
+        for seed in sorted({*range(asked.seeds)} - known):
+            done = run(name, seed, source)
+            with KEPT.open("a") as file:
+                file.write(json.dumps(asdict(done)) + "\n")
+    return table(kept(name) for name in recipe_names() if name.startswith("cifar10-"))
 
 
-def kept(path: Path | None) -> list[Run]:
-    if path is None or not path.is_file():
-        return []
-    return [Run(**json.loads(line)) for line in path.read_text().splitlines()]
+def kept(name: str) -> list[Run]:
+    """Read the runs of a preset as it stands now, on a machine like this one."""
+    runs = [Run(**json.loads(line)) for line in KEPT.read_text().splitlines()] if KEPT.is_file() else []
+    return [one for one in runs if (one.preset, one.recipe, one.machine) == (name, digest(name), machine())]
+
+
+def digest(name: str) -> str:
+    return hashlib.sha256(load_recipe(name).model_dump_json().encode()).hexdigest()[:12]
+
+
+def machine() -> str:
+    here = Machine.here()
+    return f"{here.name}, {here.cores} cores, bf16 {here.bf16}"
 
 
 def run(name: str, seed: int, source: Path, *options: str) -> Run:
@@ -108,25 +122,22 @@ def run(name: str, seed: int, source: Path, *options: str) -> Run:
     stages = done.document["summary"]["stages"]
     told = ", ".join(f"{stage} {seconds:.0f}" for stage, seconds in stages.items())
     print(f"{name}, seed {seed}: {done.accuracy['value']:.2%} in {done.seconds:.0f} s ({told})", file=sys.stderr)
-    return Run(name, seed, done.accuracy["value"], done.seconds, done.learned_s, processor)
+    return Run(machine(), digest(name), name, seed, done.accuracy["value"], done.seconds, done.learned_s, processor)
 
 
-def table(runs: Iterable[Run]) -> str:
-    by_name: dict[str, list[Run]] = {}
-    for one in runs:
-        by_name.setdefault(one.preset, []).append(one)
+def table(presets: Iterable[list[Run]]) -> str:
     head = ("preset", "n", "test accuracy, mean (95 % of it)", "sd", "least to most", "seconds", "processor seconds")
-    return plots.table(head, (row(name, some) for name, some in by_name.items()))
+    return plots.table(head, (row(runs) for runs in presets if runs))
 
 
-def row(name: str, runs: list[Run]) -> list[str]:
+def row(runs: list[Run]) -> list[str]:
     values = [100 * one.accuracy for one in runs]
     mean, n = statistics.mean(values), len(runs)
     spread = statistics.stdev(values) if n > 1 else math.nan
     half = STUDENT.get(n, 1.96) * spread / math.sqrt(n)
     inside = f"{mean:.2f} % ({mean - half:.2f} to {mean + half:.2f})"
     times = [middle([getattr(one, kind) for one in runs]) for kind in ("seconds", "processor_s")]
-    return [f"`{name}`", str(n), inside, f"{spread:.2f}", f"{min(values):.2f} to {max(values):.2f}", *times]
+    return [f"`{runs[0].preset}`", str(n), inside, f"{spread:.2f}", f"{min(values):.2f} to {max(values):.2f}", *times]
 
 
 def middle(values: list[float]) -> str:

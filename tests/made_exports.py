@@ -46,7 +46,7 @@ class Case:
 
 CASES = {
     "keras-cifar10": Case(32, Calibration("isotonic", knots=(RAMP,) * 5), Energy, channels=1),
-    "small-32": Case(32, Calibration("temperature", 0.8), Energy, options={"views": 4}),
+    "small-32": Case(32, Calibration("temperature", 0.8), Energy, options={"views": 6}),
     "resnet18": Case(64, Calibration(), outputs=("probabilities",), layout="nchw", options={"zero_init_last": False}),
     "tf_efficientnet_lite0": Case(
         64, Calibration("temperature", 1.5), Mahalanobis, ("probabilities", "unknown_score"), weights="default"

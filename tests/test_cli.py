@@ -60,7 +60,9 @@ def test_the_module_is_the_command():
 def test_a_training_leaves_without_a_word_of_the_libraries(photos, tmp_path):
     """An optimizer imports Triton, whose binding lists at exit whatever it finds not freed."""
     given = ["--recipe", "cifar10-75", "--out", str(tmp_path / "run")]
-    done = subprocess.run([sys.executable, "-m", "linnaeus", "train", str(photos), *given], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "linnaeus", "train", str(photos), *given], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert "leaked" not in done.stderr
 

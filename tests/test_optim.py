@@ -102,6 +102,17 @@ def test_norms_and_biases_do_not_decay(net, name):
     assert decay == {"0.weight": 0.5, "0.bias": 0, "1.weight": 0, "1.bias": 0, "3.weight": 0.5, "3.bias": 0}
 
 
+@pytest.mark.parametrize("name", ["adamw", "sgd", "muon"])
+def test_norms_and_biases_decay_where_that_is_asked_for(net, name):
+    settings = OptimSettings(name=name, lr=0.1, weight_decay=0.5, bias_decay=0.25)
+    optimizer = make_optimizer(net, settings, no_decay(net), {})
+    names = {p: name for name, p in net.named_parameters()}
+    decay = {names[p]: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    exempt = no_decay(net)
+    assert exempt & decay.keys()
+    assert decay == {one: 0.25 if one in exempt else 0.5 for one in decay}
+
+
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "muon"])
 def test_every_optimizer_goes_downhill_and_leaves_frozen_weights_alone(net, name):
     net[1].requires_grad_(False)

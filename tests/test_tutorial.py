@@ -16,7 +16,7 @@ PUBLISHED = {
     "keras-cifar10-dropout": 1_250_858,
     "torch-simplecnn": 553_514,
 }
-OURS = [*PUBLISHED, "small-64", "small-32"]
+OURS = [*PUBLISHED, "small-128", "small-64", "small-32"]
 
 
 def network_of(name, num_classes=10, channels=3, **options):

@@ -218,6 +218,8 @@ class OptimSettings(Settings):
     """muon: momentum of the biases, norms and the head; without it, that of the rest."""
     weight_decay: float | None = Field(default=None, ge=0)
     """Not on norms and biases."""
+    bias_decay: float | None = Field(default=None, ge=0)
+    """Weight decay of norms and biases: where a norm follows every filter, they alone say how much passes an activation."""
     schedule: Literal["constant", "step", "cosine", "one-cycle", "linear"] | None = None
     """Course of the learning rate over the run, after the warm-up."""
     warmup: float = Field(default=0, ge=0, lt=1)

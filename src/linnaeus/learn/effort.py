@@ -53,6 +53,8 @@ EFFORTS = {
 ON_BOARD = "tf_efficientnet_lite0"
 USUAL = {"bf16": 180.0, "fp32": 100.0}
 """Pictures of 256 px that one core looks at in a second with the network on board; measured on an AVX512-BF16 processor."""
+SAMPLE_PIXELS = 2**16
+"""Pixels that each core looks at, at least, to measure a pace: a few small pictures would measure the calls."""
 START_S = 4.0
 """Seconds until everything is loaded and the source is listed; and, at the end, for scores, report and saving."""
 FINISH_S = 4.0
@@ -90,7 +92,8 @@ def seconds_of_looking(used: Recipe, classes: int, how: Preprocessing) -> float:
         weights="none",
         options=used.model.options,
     )
-    sample = np.zeros((8 * engine.cores, how.size_px, how.size_px, how.channels), np.uint8)
+    each = max(8, SAMPLE_PIXELS // how.size_px**2)
+    sample = np.zeros((each * engine.cores, how.size_px, how.size_px, how.channels), np.uint8)
     found = seconds_per_picture(network, sample, how, engine)
     remember_pace(used, how, found)
     return found

@@ -102,23 +102,24 @@ def make_optimizer(
     Args:
         network: Parameters with requires_grad are trained.
         settings: name, lr and weight_decay are decided.
-        no_decay: Names of parameters without weight decay.
+        no_decay: Names of parameters that decay as biases do.
         scales: Factor on the learning rate by parameter name; 1 where missing.
         dtype: In which muon orthogonalises.
     """
     assert settings.name is not None
     assert settings.lr is not None
-    lr, decay = settings.lr, settings.weight_decay or 0.0
+    lr = settings.lr
     momentum = USUAL_MOMENTUM if settings.momentum is None else settings.momentum
-    groups: dict[tuple[float, bool, bool], list[Tensor]] = {}
+    groups: dict[tuple[float, float, bool], list[Tensor]] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
             filters = settings.name == "muon" and parameter.ndim == 4
-            groups.setdefault((scales.get(name, 1.0), name not in no_decay, filters), []).append(parameter)
+            decay = (settings.bias_decay if name in no_decay else settings.weight_decay) or 0.0
+            groups.setdefault((scales.get(name, 1.0), decay, filters), []).append(parameter)
     described: list[dict[str, Any]] = []
-    for (scale, decays, filters), parameters in groups.items():
+    for (scale, decay, filters), parameters in groups.items():
         rate = scale * (settings.sgd_lr or lr if settings.name == "muon" and not filters else lr)
-        described.append({"params": parameters, "lr": rate, "peak_lr": rate, "weight_decay": decay * decays})
+        described.append({"params": parameters, "lr": rate, "peak_lr": rate, "weight_decay": decay})
         if settings.name == "muon":
             plain = momentum if settings.sgd_momentum is None else settings.sgd_momentum
             described[-1] |= {"filters": filters, "momentum": momentum if filters else plain}

@@ -20,7 +20,7 @@ from linnaeus.records import Decision, Preprocessing
 
 SMALL_PX = 64
 """Pictures up to this side are small: networks of our own learn them from nothing."""
-SMALL = ("small-64", "small-32")
+SMALL = ("small-128", "small-64", "small-32")
 PHOTOS = "tf_efficientnet_lite0"
 SMALLER_PX = (192, 160, 128, 96)
 """Sizes to which a budget may shrink the pictures."""
@@ -361,6 +361,7 @@ def _optimizer(choice: _Choices) -> None:
         choice.settle("optim.sgd_momentum", 0.85, "as in airbench")
         choice.settle("optim.schedule", "linear", "as in airbench")
         choice.settle("optim.weight_decay", 4e-5, "as in airbench")
+        choice.settle("optim.bias_decay", 4e-5, "as in airbench")
         choice.settle("train.label_smoothing", 0.2, "as in airbench")
         return
     fine = choice["train.start"] == "head"
@@ -370,6 +371,7 @@ def _optimizer(choice: _Choices) -> None:
     choice.settle("optim.momentum", 0.9, "usual for it")
     choice.settle("optim.schedule", "cosine", "ends calmly")
     choice.settle("optim.weight_decay", {"sgd": 5e-4, "muon": 0.0}.get(choice["optim.name"], 0.05), "usual for it")
+    choice.settle("optim.bias_decay", 0.0, "usual: norms and biases stay as they are")
     choice.settle("train.label_smoothing", 0.1 if fine else 0.0, "keeps the probabilities modest")
 
 
