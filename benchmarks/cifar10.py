@@ -133,11 +133,13 @@ def table(presets: Iterable[list[Run]]) -> str:
 def row(runs: list[Run]) -> list[str]:
     values = [100 * one.accuracy for one in runs]
     mean, n = statistics.mean(values), len(runs)
-    spread = statistics.stdev(values) if n > 1 else math.nan
-    half = STUDENT.get(n, 1.96) * spread / math.sqrt(n)
-    inside = f"{mean:.2f} % ({mean - half:.2f} to {mean + half:.2f})"
+    inside, spread = f"{mean:.2f} %", ""
+    if n > 1:
+        deviation = statistics.stdev(values)
+        half = STUDENT.get(n, 1.96) * deviation / math.sqrt(n)
+        inside, spread = f"{inside} ({mean - half:.2f} to {mean + half:.2f})", f"{deviation:.2f}"
     times = [middle([getattr(one, kind) for one in runs]) for kind in ("seconds", "processor_s")]
-    return [f"`{runs[0].preset}`", str(n), inside, f"{spread:.2f}", f"{min(values):.2f} to {max(values):.2f}", *times]
+    return [f"`{runs[0].preset}`", str(n), inside, spread, f"{min(values):.2f} to {max(values):.2f}", *times]
 
 
 def middle(values: list[float]) -> str:
