@@ -10,8 +10,8 @@ from linnaeus.errors import SourceError
 from linnaeus.metrics import apply_temperature
 from linnaeus.metrics.abstention import divide
 from linnaeus.records import Predictions
-from linnaeus.run import prediction_columns
 from linnaeus.tables import write_table
+from linnaeus.written import prediction_columns
 
 KEPT = {"blau, kühl": "blau, kühl", "green": "green", "red": "red"}
 

@@ -9,7 +9,8 @@ from linnaeus.config import Recipe, load_recipe
 from linnaeus.errors import RunError
 from linnaeus.metrics import score
 from linnaeus.records import Dataset, Decision, Example, Finding, Place, Predictions, Split
-from linnaeus.run import MANY_CLASSES, Run
+from linnaeus.run import Run
+from linnaeus.written import MANY_CLASSES
 
 CLASSES = ("blau, kühl", 'q"uote', "007")
 

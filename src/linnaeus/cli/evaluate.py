@@ -54,8 +54,8 @@ def evaluate(
         Language of the report: en or zh.
     """
     from linnaeus import story
-    from linnaeus.run import prediction_columns, scores_document
     from linnaeus.tables import write_table
+    from linnaeus.written import prediction_columns, scores_document
 
     if (predictions is None) == (run is None or source is None):
         raise SettingsError(

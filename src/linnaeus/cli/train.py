@@ -124,7 +124,8 @@ def _resume(folder: Path) -> Run | Folded:
 
 
 def _show(done: Run | Folded, as_json: bool) -> None:
-    from linnaeus.run import Run, scores_document
+    from linnaeus.run import Run
+    from linnaeus.written import scores_document
 
     if not isinstance(done, Run):
         print_json(done.document) if as_json else print(done.tell())

@@ -19,10 +19,10 @@ from linnaeus.metrics.abstention import Judgement, divide
 from linnaeus.metrics.calibration import Calibration, fit_calibration
 from linnaeus.metrics.scores import SMALLEST
 from linnaeus.records import Predictions, Scores
-from linnaeus.run import read_predictions
 from linnaeus.story.pictures import look_at_all, open_pictures, say_aside, where_of
 from linnaeus.talk import Talk
 from linnaeus.verbs.evaluate import evaluate, raw, results_of
+from linnaeus.written import read_predictions
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from linnaeus.errors import Interrupted, RunError, SourceError
 from linnaeus.metrics.scores import LIMITS
 from linnaeus.provenance import fingerprint
 from linnaeus.records import Dataset, Estimate, Finding
-from linnaeus.run import Run, prediction_columns
+from linnaeus.run import Run
 from linnaeus.story.divided import fold_split, grouped
 from linnaeus.story.pictures import look_at_all, open_pictures, say_aside, where_of
 from linnaeus.story.planned import Planned
@@ -25,6 +25,7 @@ from linnaeus.tables import write_table
 from linnaeus.talk import Talk
 from linnaeus.verbs.folds import WORDS, Joined, check_folds, deal_folds, join, ties
 from linnaeus.verbs.plan import preprocessing
+from linnaeus.written import prediction_columns
 
 POOLED = "out-of-fold"
 SHOWN = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "ece")

@@ -19,7 +19,8 @@ from linnaeus.metrics import score
 from linnaeus.metrics.power import across_seeds
 from linnaeus.metrics.scores import LIMITS
 from linnaeus.records import Dataset, Estimate, Finding, Predictions, Scores
-from linnaeus.run import Run, scores_document
+from linnaeus.run import Run
+from linnaeus.written import scores_document
 
 WORDS = {
     "fold": "How one model did on the pictures of its fold, which it had not seen; the interval is about these pictures "

@@ -8,13 +8,13 @@ from dataclasses import asdict
 from typing import Any
 
 from linnaeus.records import PARTS
-from linnaeus.run import scores_document
 from linnaeus.verbs.report.audited import Audited
 from linnaeus.verbs.report.evidence import Evidence
 from linnaeus.verbs.report.language import Words
 from linnaeus.verbs.report.prose import as_plain, say
 from linnaeus.verbs.report.sections.answer import next_steps, told, trusted, warnings, weakest
 from linnaeus.verbs.report.sections.audit import audit_told, mend_first
+from linnaeus.written import scores_document
 
 FORMAT = 1
 MOST_PAIRS = 100
