@@ -6,7 +6,8 @@
 Every run is a process of its own with a cold cache. Its seconds are those of the wall clock from the command to its end:
 imports, reading, learning, scoring, report; processor seconds are those of all its threads, which a busy machine hardly
 changes. Runs are kept in cifar10.jsonl beside this script: a series may be stopped and gone on with. The table is made of
-those with the recipe as it stands on a machine like this one, and a seed that is there is not run again.
+those with the recipe as it stands on a machine like this one, and a seed that is there is not run again: delete the lines
+of a preset when code that trains or scores it has changed.
 
 --lessons: the first CIFAR-10 lesson of Keras (on TensorFlow, in an environment of its own) and the SimpleCNN lesson of
 PyTorch, each for all its epochs; its seconds count from the start of its process to the end of the epoch that was best on
@@ -25,13 +26,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import bench
 import plots
-from linnaeus.config import load_recipe, recipe_names
+from linnaeus.config import RECIPES, recipe_names
 from linnaeus.learn.engine import Machine
 from linnaeus.targets.environment import python_environment
 
@@ -50,6 +52,7 @@ class Run:
     """One run of a preset; `learned_s` is when the weights were there, before scores and report."""
 
     machine: str
+    versions: str
     recipe: str
     preset: str
     seed: int
@@ -81,21 +84,22 @@ def main() -> None:
     print(about, flush=True)
     with tempfile.TemporaryDirectory() as folder:
         source = asked.source or bench.cifar10(Path(folder))
-        words = lessons(source) if asked.lessons else presets(source, asked)
+        words = f"{lessons(source)}\n\n{about}" if asked.lessons else presets(source, asked)
     print(f"\n{words}")
     if asked.write:
-        plots.into_page(PAGE, "lessons" if asked.lessons else "presets", f"{words}\n\n{about}")
+        plots.into_page(PAGE, "lessons" if asked.lessons else "presets", words)
 
 
 def presets(source: Path, asked: argparse.Namespace) -> str:
-    names = asked.presets.split(",")
-    for name in names:
+    for name in asked.presets.split(","):
         known = {one.seed for one in kept(name)}
         for seed in sorted({*range(asked.seeds)} - known):
             done = run(name, seed, source)
             with KEPT.open("a") as file:
                 file.write(json.dumps(asdict(done)) + "\n")
-    return table(kept(name) for name in recipe_names() if name.startswith("cifar10-"))
+    series = [kept(name) for name in recipe_names() if name.startswith("cifar10-")]
+    made = sorted({f"{one.machine}\n{one.versions}" for runs in series for one in runs})
+    return "\n\n".join([table(series), *made])
 
 
 def kept(name: str) -> list[Run]:
@@ -105,7 +109,9 @@ def kept(name: str) -> list[Run]:
 
 
 def digest(name: str) -> str:
-    return hashlib.sha256(load_recipe(name).model_dump_json().encode()).hexdigest()[:12]
+    """Tell recipes apart by what stands in their file, comments aside."""
+    settings = tomllib.loads((RECIPES / f"{name}.toml").read_text(encoding="utf-8"))
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def machine() -> str:
@@ -122,7 +128,8 @@ def run(name: str, seed: int, source: Path, *options: str) -> Run:
     stages = done.document["summary"]["stages"]
     told = ", ".join(f"{stage} {seconds:.0f}" for stage, seconds in stages.items())
     print(f"{name}, seed {seed}: {done.accuracy['value']:.2%} in {done.seconds:.0f} s ({told})", file=sys.stderr)
-    return Run(machine(), digest(name), name, seed, done.accuracy["value"], done.seconds, done.learned_s, processor)
+    made = (machine(), bench.header().splitlines()[1], digest(name))
+    return Run(*made, name, seed, done.accuracy["value"], done.seconds, done.learned_s, processor)
 
 
 def table(presets: Iterable[list[Run]]) -> str:

@@ -118,7 +118,7 @@ def small() -> Training:
     engine.place(network).train()
     pictures = torch.randn(250, 3, 32, 32).to(memory_format=torch.channels_last)
     settings = OptimSettings(name="muon", lr=0.1, sgd_lr=10.0, weight_decay=4e-5)
-    optimizer = make_optimizer(network, settings, stages.no_decay(network), {}, torch.bfloat16)
+    optimizer = make_optimizer(network, settings, stages.exempt(network), {}, torch.bfloat16)
     return Training("small-64, 250 small pictures", network, Batch(pictures, labels(250, 10)), optimizer, engine)
 
 

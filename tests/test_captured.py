@@ -15,7 +15,7 @@ from linnaeus.learn.late import Late
 from linnaeus.learn.loop import train
 from linnaeus.learn.objectives import Batch, Outcome, supervised
 from linnaeus.learn.optim import make_optimizer
-from linnaeus.nn.stages import no_decay
+from linnaeus.nn.stages import exempt
 
 
 class Told(Twin):
@@ -55,7 +55,7 @@ def batches(sizes):
 
 def learn(name="sgd", recorder=None, sizes=(6,) * 12, device="cpu", watched=None, **options):
     engine, net = Engine(seed=3), network().to(device).train()
-    optimizer = make_optimizer(net, OptimSettings(name=name, lr=0.05, weight_decay=0.01), no_decay(net), {})
+    optimizer = make_optimizer(net, OptimSettings(name=name, lr=0.05, weight_decay=0.01), exempt(net), {})
     given = [Batch(one.pictures.to(device), one.labels.to(device), one.seed) for one in batches(sizes)]
     quicken = {}
     if recorder is not None:
@@ -130,7 +130,7 @@ def test_a_step_that_cannot_be_recorded_is_taken_as_usual():
     recorder = Told(fails=True)
     usual = learn()[0]
     net, engine = network().train(), Engine(seed=3)
-    optimizer = make_optimizer(net, OptimSettings(name="sgd", lr=0.05, weight_decay=0.01), no_decay(net), {})
+    optimizer = make_optimizer(net, OptimSettings(name="sgd", lr=0.05, weight_decay=0.01), exempt(net), {})
     make_recordable(optimizer, engine.device)
     steps = train(
         net, batches((6,) * 12), supervised(), optimizer, lambda step: 1 / (1 + step), engine,
@@ -272,7 +272,7 @@ def test_a_cuda_graph_gives_the_weights_of_usual_steps(name):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_no_step_makes_the_host_wait_for_a_gpu():
     engine, net = Engine(seed=3), network().to("cuda").train()
-    optimizer = make_optimizer(net, OptimSettings(name="muon", lr=0.05), no_decay(net), {})
+    optimizer = make_optimizer(net, OptimSettings(name="muon", lr=0.05), exempt(net), {})
     make_recordable(optimizer, engine.device)
     given = [Batch(one.pictures.to("cuda"), one.labels.to("cuda"), one.seed) for one in batches((6,) * 70)]
     late, read = Late(), []

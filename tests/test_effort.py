@@ -2,7 +2,7 @@ import pytest
 
 from linnaeus.config import load_recipe
 from linnaeus.learn import effort
-from linnaeus.learn.effort import EFFORTS, expected_s, remember_pace, seconds_of_looking, words
+from linnaeus.learn.effort import EFFORTS, expected_s, remember_pace, seconds_of_looking, what_is_done
 from linnaeus.learn.engine import Machine
 from linnaeus.verbs.plan import Facts, plan, preprocessing
 
@@ -40,11 +40,29 @@ def test_views_of_an_answer_cost_nothing_while_learning():
     assert six == pytest.approx(one, rel=0.01)
 
 
-def test_what_is_done_is_told_as_it_is_planned():
-    fresh, _ = plan(load_recipe("cifar10-75"), FACTS, MACHINE)
-    assert words(fresh) == "0.7 passes over the training pictures, from nothing"
-    usual, _ = plan(load_recipe(None), FACTS, MACHINE)
-    assert words(usual) == EFFORTS["balanced"].words
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({}, EFFORTS["balanced"].words),
+        ({"model.name": "small-32", "train.epochs": 0.7}, "0.7 passes over the training pictures, from nothing"),
+        (
+            {"train.start": "fresh", "train.epochs": 1},
+            "1 pass over the training pictures, from given weights, with a new head",
+        ),
+        (
+            {"model.name": "small-32", "train.epochs": 3, "budget_s": 600},
+            "at most 3 passes over the training pictures, from nothing",
+        ),
+    ],
+)
+def test_what_is_done_is_told_as_it_is_planned(settings, told):
+    used, _ = plan(load_recipe(None, settings), FACTS, MACHINE)
+    assert what_is_done(used) == told
+
+
+@pytest.mark.parametrize("views", [0, False, "two"])
+def test_an_option_called_views_of_another_network_does_no_harm(views):
+    assert expected(**{"model.options.views": views}) == expected()
 
 
 @pytest.mark.parametrize("name", ["small-32", "keras-cifar10"])

@@ -12,7 +12,7 @@ from linnaeus.learn.engine import Engine
 from linnaeus.learn.loop import check_finite, train
 from linnaeus.learn.objectives import Batch, supervised
 from linnaeus.learn.optim import make_optimizer, make_schedule
-from linnaeus.nn.stages import no_decay
+from linnaeus.nn.stages import exempt
 
 
 def network():
@@ -55,7 +55,7 @@ def by_plain_torch(net, name, clip=None):
 
 def by_linnaeus(net, name, clip=None, **options):
     settings = OptimSettings(name=name, lr=0.1 if name == "sgd" else 0.01, weight_decay=0.01, schedule="cosine")
-    optimizer = make_optimizer(net, settings, no_decay(net), {})
+    optimizer = make_optimizer(net, settings, exempt(net), {})
     net.train()
     schedule = make_schedule(settings, 12, 4)
     return list(train(net, batches(), supervised(), optimizer, schedule, Engine(seed=7), clip_norm=clip, **options))

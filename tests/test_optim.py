@@ -6,7 +6,7 @@ from torch import nn
 
 from linnaeus.config import OptimSettings
 from linnaeus.learn.optim import Average, Muon, make_optimizer, make_schedule, orthogonalise, set_rate
-from linnaeus.nn.stages import layer_scales, no_decay
+from linnaeus.nn.stages import exempt, layer_scales
 
 
 def network():
@@ -50,7 +50,7 @@ def test_muon_holds_filters_at_the_root_of_their_number():
     net = nn.Sequential(nn.Conv2d(3, 16, 3))
     with torch.no_grad():
         net[0].weight.mul_(50)
-    optimizer = make_optimizer(net, OptimSettings(name="muon", lr=1e-6, weight_decay=0.1), no_decay(net), {})
+    optimizer = make_optimizer(net, OptimSettings(name="muon", lr=1e-6, weight_decay=0.1), exempt(net), {})
     for step in range(3):
         gradients(net, step)
         optimizer.step()
@@ -59,7 +59,7 @@ def test_muon_holds_filters_at_the_root_of_their_number():
 
 def test_muon_moves_every_direction_of_a_filter_bank_alike():
     net = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False))
-    optimizer = make_optimizer(net, OptimSettings(name="muon", lr=1.0, momentum=0), no_decay(net), {})
+    optimizer = make_optimizer(net, OptimSettings(name="muon", lr=1.0, momentum=0), exempt(net), {})
     unit = net[0].weight.detach() * (8**0.5 / net[0].weight.detach().norm())
     gradients(net)
     optimizer.step()
@@ -82,7 +82,7 @@ def test_muon_trains_the_rest_as_nesterov_sgd_does():
 
 def test_muon_gives_filters_and_the_rest_rates_of_their_own(net):
     settings = OptimSettings(name="muon", lr=0.3, sgd_lr=0.02)
-    groups = make_optimizer(net, settings, no_decay(net), {}).param_groups
+    groups = make_optimizer(net, settings, exempt(net), {}).param_groups
     assert {(group["filters"], group["lr"]) for group in groups} == {(True, 0.3), (False, 0.02)}
 
 
@@ -90,27 +90,37 @@ def test_muon_gives_filters_and_the_rest_rates_of_their_own(net):
 @pytest.mark.parametrize("own", [None, 0.85])
 def test_muon_gives_filters_and_the_rest_momenta_of_their_own(net, asked, filters, rest, own):
     settings = OptimSettings(name="muon", lr=0.3, sgd_momentum=own, **asked)
-    groups = make_optimizer(net, settings, no_decay(net), {}).param_groups
+    groups = make_optimizer(net, settings, exempt(net), {}).param_groups
     assert {(group["filters"], group["momentum"]) for group in groups} == {(True, filters), (False, own or rest)}
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "muon"])
 def test_norms_and_biases_do_not_decay(net, name):
-    optimizer = make_optimizer(net, OptimSettings(name=name, lr=0.1, weight_decay=0.5), no_decay(net), {})
+    optimizer = make_optimizer(net, OptimSettings(name=name, lr=0.1, weight_decay=0.5), exempt(net), {})
     names = {parameter: key for key, parameter in net.named_parameters()}
     decay = {names[p]: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     assert decay == {"0.weight": 0.5, "0.bias": 0, "1.weight": 0, "1.bias": 0, "3.weight": 0.5, "3.bias": 0}
 
 
-@pytest.mark.parametrize("name", ["adamw", "sgd", "muon"])
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "muon"])
 def test_norms_and_biases_decay_where_that_is_asked_for(net, name):
     settings = OptimSettings(name=name, lr=0.1, weight_decay=0.5, bias_decay=0.25)
-    optimizer = make_optimizer(net, settings, no_decay(net), {})
-    names = {p: name for name, p in net.named_parameters()}
+    optimizer = make_optimizer(net, settings, exempt(net), {})
+    names = {parameter: key for key, parameter in net.named_parameters()}
     decay = {names[p]: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
-    exempt = no_decay(net)
-    assert exempt & decay.keys()
-    assert decay == {one: 0.25 if one in exempt else 0.5 for one in decay}
+    assert decay == {"0.weight": 0.5, "0.bias": 0.25, "1.weight": 0.25, "1.bias": 0.25, "3.weight": 0.5, "3.bias": 0.25}
+
+
+@pytest.mark.parametrize("name", ["adam", "muon"])
+def test_the_order_of_parameters_does_not_hang_on_their_decay(net, name):
+    """A checkpoint keeps moments by place."""
+
+    def order(weights, biases):
+        settings = OptimSettings(name=name, lr=0.1, weight_decay=weights, bias_decay=biases)
+        groups = make_optimizer(net, settings, exempt(net), {}).param_groups
+        return [[id(parameter) for parameter in group["params"]] for group in groups]
+
+    assert order(0.5, None) == order(0, 0) == order(0.5, 0.5)
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "muon"])

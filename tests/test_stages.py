@@ -5,7 +5,7 @@ from torch import nn
 from linnaeus.errors import ModelError
 from linnaeus.nn import zoo
 from linnaeus.nn.head import features, linear_head, set_head
-from linnaeus.nn.stages import freeze, freezing_steps, layer_scales, no_decay, stages, train_mode, unfrozen_stages
+from linnaeus.nn.stages import exempt, freeze, freezing_steps, layer_scales, stages, train_mode, unfrozen_stages
 
 NETWORKS = ["keras-cifar10", "small-32", "test_resnet", "test_vit", "test_efficientnet", "test_convnext"]
 
@@ -126,7 +126,7 @@ def test_lower_layers_take_smaller_steps():
 
 def test_norms_biases_and_what_the_network_says_do_not_decay():
     network, _ = network_of("test_vit")
-    kept = no_decay(network)
+    kept = exempt(network)
     assert {"pos_embed", "cls_token", "blocks.0.norm1.weight", "head.bias"} <= kept
     assert "blocks.0.attn.qkv.weight" not in kept
 

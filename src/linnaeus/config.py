@@ -219,7 +219,7 @@ class OptimSettings(Settings):
     weight_decay: float | None = Field(default=None, ge=0)
     """Not on norms and biases."""
     bias_decay: float | None = Field(default=None, ge=0)
-    """Weight decay of norms and biases: where a norm follows every filter, they alone say how much passes an activation."""
+    """Weight decay of what weight_decay spares: norms, biases, and what the network itself excludes. 0 is usual."""
     schedule: Literal["constant", "step", "cosine", "one-cycle", "linear"] | None = None
     """Course of the learning rate over the run, after the warm-up."""
     warmup: float = Field(default=0, ge=0, lt=1)

@@ -111,11 +111,14 @@ def _pace_path(used: Recipe, how: Preprocessing) -> Path:
     return folder() / f"pace-{hashlib.sha256(json.dumps(kind).encode()).hexdigest()[:16]}.json"
 
 
-def words(used: Recipe) -> str:
+def what_is_done(used: Recipe) -> str:
     """Say what is done, for people; nothing is left open."""
-    if used.train.start == "fresh":
-        return f"{used.train.epochs:g} passes over the training pictures, from nothing"
-    return EFFORTS[used.effort].words
+    if used.train.start != "fresh":
+        return EFFORTS[used.effort].words
+    passes = f"{used.train.epochs:g} pass{'' if used.train.epochs == 1 else 'es'} over the training pictures"
+    most = "" if used.budget_s is None else "at most "
+    start = "from nothing" if used.model.weights == "none" else "from given weights, with a new head"
+    return f"{most}{passes}, {start}"
 
 
 def expected_s(used: Recipe, pictures: int, train: int, look_s: float, cores: int) -> float:
@@ -130,8 +133,8 @@ def expected_s(used: Recipe, pictures: int, train: int, look_s: float, cores: in
     """
     exact_s = look_s * (EXACT if used.train.precision == "bf16" else 1.0)
     # A network that answers from several views learns from one.
-    views_of_answer = used.model.options.get("views", 1)
-    seen_s = look_s / views_of_answer if isinstance(views_of_answer, int) else look_s
+    views_of_answer = used.model.options.get("views")
+    seen_s = look_s / views_of_answer if isinstance(views_of_answer, int) and views_of_answer else look_s
     epochs, views = used.train.epochs or 0.0, used.train.views or 0
     bank = 0 if not epochs and used.train.start == "head" else 600
     strange = 12 * EFFORTS[used.effort].strange_each

@@ -93,7 +93,7 @@ def orthogonalise(matrix: Tensor, steps: int = 3, eps: float = 1e-7, dtype: torc
 def make_optimizer(
     network: nn.Module,
     settings: OptimSettings,
-    no_decay: set[str],
+    exempt: set[str],
     scales: Mapping[str, float],
     dtype: torch.dtype = torch.float32,
 ) -> Optimizer:
@@ -101,8 +101,8 @@ def make_optimizer(
 
     Args:
         network: Parameters with requires_grad are trained.
-        settings: name, lr and weight_decay are decided.
-        no_decay: Names of parameters that decay as biases do.
+        settings: name, lr, weight_decay and bias_decay are decided; a decay of None is 0.
+        exempt: Names of parameters to which bias_decay applies instead of weight_decay; see `stages.exempt`.
         scales: Factor on the learning rate by parameter name; 1 where missing.
         dtype: In which muon orthogonalises.
     """
@@ -110,14 +110,15 @@ def make_optimizer(
     assert settings.lr is not None
     lr = settings.lr
     momentum = USUAL_MOMENTUM if settings.momentum is None else settings.momentum
-    groups: dict[tuple[float, float, bool], list[Tensor]] = {}
+    # By kind, not by decay: the order of the groups, and so of the moments in a checkpoint, does not hang on values.
+    groups: dict[tuple[float, bool, bool], list[Tensor]] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
             filters = settings.name == "muon" and parameter.ndim == 4
-            decay = (settings.bias_decay if name in no_decay else settings.weight_decay) or 0.0
-            groups.setdefault((scales.get(name, 1.0), decay, filters), []).append(parameter)
+            groups.setdefault((scales.get(name, 1.0), name in exempt, filters), []).append(parameter)
     described: list[dict[str, Any]] = []
-    for (scale, decay, filters), parameters in groups.items():
+    for (scale, spared, filters), parameters in groups.items():
+        decay = (settings.bias_decay if spared else settings.weight_decay) or 0.0
         rate = scale * (settings.sgd_lr or lr if settings.name == "muon" and not filters else lr)
         described.append({"params": parameters, "lr": rate, "peak_lr": rate, "weight_decay": decay})
         if settings.name == "muon":
@@ -140,7 +141,7 @@ def optimizer_for(network: nn.Module, recipe: Recipe) -> Optimizer:
     return make_optimizer(
         network,
         recipe.optim,
-        stages.no_decay(network),
+        stages.exempt(network),
         stages.layer_scales(network, decay) if decay < 1 else {},
         torch.bfloat16 if recipe.train.precision == "bf16" else torch.float32,
     )

@@ -114,8 +114,8 @@ def layer_scales(network: nn.Module, decay: float) -> dict[str, float]:
     return {name: decay ** (len(groups) - 1 - depth) for depth, group in enumerate(groups) for name in group}
 
 
-def no_decay(network: Any) -> set[str]:
-    """Name the parameters that weight decay leaves alone: norms, biases, and what the network itself excludes."""
+def exempt(network: Any) -> set[str]:
+    """Name the parameters that weight decay spares: norms, biases, and what the network itself excludes."""
     excluded = network.no_weight_decay() if hasattr(network, "no_weight_decay") else ()
     return {
         name

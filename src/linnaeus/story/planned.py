@@ -11,7 +11,7 @@ import numpy as np
 from linnaeus.config import Recipe, validate
 from linnaeus.data.decode import glance, read_bytes
 from linnaeus.errors import PictureError
-from linnaeus.learn.effort import expected_s, seconds_of_looking, words
+from linnaeus.learn.effort import expected_s, seconds_of_looking, what_is_done
 from linnaeus.learn.engine import Machine
 from linnaeus.learn.ways import fit_to_machine
 from linnaeus.records import Dataset, Decision
@@ -49,7 +49,7 @@ class Planned:
     def promise(self) -> str:
         """Say what is going to be done, and for how long."""
         effort = self.used.effort
-        return f"effort = {effort}: {words(self.used)}; expected to take {told(self.facts['expected_s'])}"
+        return f"effort = {effort}: {what_is_done(self.used)}; expected to take {told(self.facts['expected_s'])}"
 
     def store(self, run: Run) -> Recipe:
         """Write the plan into the run."""

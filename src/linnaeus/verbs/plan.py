@@ -288,7 +288,7 @@ def _training(choice: _Choices, facts: Facts, machine: Machine) -> None:
     choice.settle("train.batch_size", max(1, min(batch, facts.train)), f"{facts.train:,} pictures to learn from")
     if choice["model.name"] in SMALL:
         epochs = round(choice.effort.length * min(60.0, max(6.0, 25_000 / max(1, facts.train))), 1)
-        choice.settle("train.epochs", epochs, "enough for this network, as measured by benchmarks/first_job.py")
+        choice.settle("train.epochs", epochs, "enough for small networks, as measured by benchmarks/first_job.py")
     choice.settle("train.epochs", 30 * choice.effort.length, "a usual length, times what the effort allows")
     if choice["train.teacher"]:
         choice.settle("train.teacher_weight", 0.9, "the teacher's answers tell more than a label")
@@ -361,7 +361,7 @@ def _optimizer(choice: _Choices) -> None:
         choice.settle("optim.sgd_momentum", 0.85, "as in airbench")
         choice.settle("optim.schedule", "linear", "as in airbench")
         choice.settle("optim.weight_decay", 4e-5, "as in airbench")
-        choice.settle("optim.bias_decay", 4e-5, "as in airbench")
+        choice.settle("optim.bias_decay", choice["optim.weight_decay"], "as the weights, as in airbench")
         choice.settle("train.label_smoothing", 0.2, "as in airbench")
         return
     fine = choice["train.start"] == "head"
