@@ -23,7 +23,7 @@ NEEDED = {
     "data": ("size_px", "resize", "crop_fraction", "interpolation", "channels"),
     "model": ("name", "weights"),
     "augment": ("flip", "shift", "fill", "color"),
-    "optim": ("name", "lr", "schedule", "weight_decay", "bias_decay"),
+    "optim": ("name", "lr", "schedule", "weight_decay"),
     "train": ("start", "epochs", "batch_size", "precision", "label_smoothing"),
 }
 
@@ -244,17 +244,3 @@ def test_what_the_user_sets_stays_whatever_the_effort():
 
 def test_without_effort_the_balanced_one_is_meant():
     assert plan(Recipe(), PHOTOS, QUICK)[0] == effort("balanced")
-
-
-@pytest.mark.parametrize(
-    ("settings", "decays"),
-    [
-        ({"model.name": "small-32"}, (4e-5, 4e-5)),
-        ({"model.name": "small-32", "optim.weight_decay": 0}, (0, 0)),
-        ({"model.name": "small-32", "optim.bias_decay": 0}, (4e-5, 0)),
-        ({"model.name": "resnet18", "model.weights": "none"}, (0.05, 0)),
-    ],
-)
-def test_biases_decay_as_the_weights_do_in_our_small_networks_only(settings, decays):
-    used, _ = plan(load_recipe(None, settings), next(iter(ALL.values())), QUICK)
-    assert (used.optim.weight_decay, used.optim.bias_decay) == decays

@@ -218,7 +218,7 @@ class OptimSettings(Settings):
     """muon: momentum of the biases, norms and the head; without it, that of the rest."""
     weight_decay: float | None = Field(default=None, ge=0)
     """Not on norms and biases."""
-    bias_decay: float | None = Field(default=None, ge=0)
+    bias_decay: float = Field(default=0, ge=0)
     """Weight decay of what weight_decay spares: norms, biases, and what the network itself excludes. 0 is usual."""
     schedule: Literal["constant", "step", "cosine", "one-cycle", "linear"] | None = None
     """Course of the learning rate over the run, after the warm-up."""

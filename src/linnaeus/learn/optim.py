@@ -101,7 +101,7 @@ def make_optimizer(
 
     Args:
         network: Parameters with requires_grad are trained.
-        settings: name, lr, weight_decay and bias_decay are decided; a decay of None is 0.
+        settings: name and lr are decided; a weight_decay of None is 0.
         exempt: Names of parameters to which bias_decay applies instead of weight_decay; see `stages.exempt`.
         scales: Factor on the learning rate by parameter name; 1 where missing.
         dtype: In which muon orthogonalises.

@@ -361,7 +361,6 @@ def _optimizer(choice: _Choices) -> None:
         choice.settle("optim.sgd_momentum", 0.85, "as in airbench")
         choice.settle("optim.schedule", "linear", "as in airbench")
         choice.settle("optim.weight_decay", 4e-5, "as in airbench")
-        choice.settle("optim.bias_decay", choice["optim.weight_decay"], "as the weights, as in airbench")
         choice.settle("train.label_smoothing", 0.2, "as in airbench")
         return
     fine = choice["train.start"] == "head"
@@ -371,7 +370,6 @@ def _optimizer(choice: _Choices) -> None:
     choice.settle("optim.momentum", 0.9, "usual for it")
     choice.settle("optim.schedule", "cosine", "ends calmly")
     choice.settle("optim.weight_decay", {"sgd": 5e-4, "muon": 0.0}.get(choice["optim.name"], 0.05), "usual for it")
-    choice.settle("optim.bias_decay", 0.0, "usual: norms and biases stay as they are")
     choice.settle("train.label_smoothing", 0.1 if fine else 0.0, "keeps the probabilities modest")
 
 
