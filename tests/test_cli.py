@@ -58,6 +58,7 @@ def test_the_module_is_the_command():
     assert (done.returncode, done.stdout.strip()) == (0, __version__)
 
 
+# PyTorch's CUDA build brings Triton; a build without it has nothing that could be listed.
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="without Triton there is nothing to be said")
 def test_a_training_leaves_without_a_word_of_the_libraries(photos, tmp_path):
     """An optimizer imports Triton, whose binding lists at exit whatever it finds not freed."""
