@@ -162,7 +162,7 @@ def networks(name: str, source: str | Path, ratio: float, seeds: int) -> None:
         for one, given in OPTIONS.items()
         if name == "flowers" or one != "smote"
     }
-    facts = Facts(2500, 500, 5, 300, False) if name == "flowers" else Facts(4000, 1500, 10, 32, False)
+    facts = Facts(2500, 500, 1000, 5, 300, False) if name == "flowers" else Facts(4000, 1500, 1250, 10, 32, False)
     used = {one: plan(recipe, facts, Machine.here())[0] for one, recipe in recipes.items()}
     data = Data.open(name, source, preprocessing(used["none"]))
 

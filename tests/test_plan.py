@@ -9,11 +9,11 @@ from linnaeus.learn.engine import Machine
 from linnaeus.nn import zoo
 from linnaeus.verbs.plan import Facts, plan, preprocessing
 
-DIGITS = Facts(pictures=1797, train=1258, classes=10, side_px=8, grey=True)
-CIFAR = Facts(pictures=60_000, train=42_500, classes=10, side_px=32, grey=False)
-PHOTOS = Facts(pictures=2521, train=1765, classes=5, side_px=300, grey=False)
-GREY_PHOTOS = Facts(pictures=500, train=350, classes=2, side_px=512, grey=True)
-TINY = Facts(pictures=4, train=2, classes=2, side_px=30, grey=False)
+DIGITS = Facts(pictures=1797, train=1258, val=270, classes=10, side_px=8, grey=True)
+CIFAR = Facts(pictures=60_000, train=42_500, val=7_500, classes=10, side_px=32, grey=False)
+PHOTOS = Facts(pictures=2521, train=1765, val=378, classes=5, side_px=300, grey=False)
+GREY_PHOTOS = Facts(pictures=500, train=350, val=75, classes=2, side_px=512, grey=True)
+TINY = Facts(pictures=4, train=2, val=1, classes=2, side_px=30, grey=False)
 ALL = {"digits": DIGITS, "cifar": CIFAR, "photos": PHOTOS, "grey photos": GREY_PHOTOS, "tiny": TINY}
 PLAIN = Machine("cpu", "some processor", 2, 8.0, False)
 QUICK = Machine("cpu", "some processor", 2, 8.0, True)

@@ -121,13 +121,14 @@ def what_is_done(used: Recipe) -> str:
     return f"{most}{passes}, {start}"
 
 
-def expected_s(used: Recipe, pictures: int, train: int, look_s: float, cores: int) -> float:
+def expected_s(used: Recipe, pictures: int, train: int, val: int, look_s: float, cores: int) -> float:
     """Estimate the seconds of everything, from the start of the program to the report.
 
     Args:
         used: Nothing left open.
         pictures: Number of pictures, all parts.
         train: About how many of them are for training.
+        val: About how many of them are looked at after every pass, to validate.
         look_s: Seconds in which the network looks at a picture, in the precision of the training.
         cores: That read pictures.
     """
@@ -141,9 +142,9 @@ def expected_s(used: Recipe, pictures: int, train: int, look_s: float, cores: in
     judged_s = (pictures - train + min(bank, train) + strange) * exact_s
     frozen = bool(views) and used.model.freeze not in (None, "none", 0)
     step_s = seen_s * (ABOVE_FROZEN if frozen else LEARNING)
-    learned_s = epochs * (train * step_s + 0.5 * (pictures - train) * look_s * (1 - LOWER_SHARE if frozen else 1.0))
+    learned_s = epochs * (train * step_s + val * look_s * (1 - LOWER_SHARE if frozen else 1.0))
     if frozen and epochs:
-        learned_s += (views * train + 0.5 * (pictures - train)) * LOWER_SHARE * look_s
+        learned_s += (views * train + val) * LOWER_SHARE * look_s
     elif used.train.start == "head":
         learned_s += train * look_s
     return START_S + pictures * READING_S / cores + learned_s + judged_s + FINISH_S

@@ -42,7 +42,8 @@ class Planned:
         measured = [] if recipe.effort == "quick" else list(machine)
         used, decisions = decided(used, decisions, measured)
         used, more = afford(used, recipe, facts, (clock or Clock(recipe.budget_s)).left())
-        seconds = expected_s(used, facts.pictures, facts.train, _look_s(used, facts), Machine.here().cores)
+        parts = (facts.pictures, facts.train, facts.val)
+        seconds = expected_s(used, *parts, _look_s(used, facts), Machine.here().cores)
         seconds = min(seconds, used.budget_s or seconds)
         return cls(used, decisions + more, {"name": dataset.name, **vars(facts), "expected_s": round(seconds, 1)})
 
@@ -98,10 +99,13 @@ def look(dataset: Dataset, recipe: Recipe) -> Facts:
     given = [example.split for example in dataset.examples]
     open_rows = given.count("") + given.count("train")
     counts = [count for count in dataset.counts().values() if count]
-    share = 1 - ("val" not in given) * recipe.split.val - ("test" not in given) * recipe.split.test
+    val = 0.0 if "val" in given else recipe.split.val
+    test = 0.0 if "test" in given else recipe.split.test
+    share = 1 - val - test
     return Facts(
         pictures=len(dataset),
         train=round(open_rows * share),
+        val=given.count("val") + round(open_rows * val),
         classes=len(dataset.classes),
         side_px=int(np.median(sides)) if sides else 224,
         grey=bool(sides) and not colourful,

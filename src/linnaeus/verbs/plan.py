@@ -43,6 +43,7 @@ class Facts:
     Attributes:
         pictures: Number of pictures to be used, all parts.
         train: About how many of them are for training.
+        val: Likewise for validation.
         classes: K.
         side_px: Median of the short sides.
         grey: No picture that was looked at has colour.
@@ -52,6 +53,7 @@ class Facts:
 
     pictures: int
     train: int
+    val: int
     classes: int
     side_px: int
     grey: bool
