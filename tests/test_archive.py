@@ -46,6 +46,13 @@ def test_every_kind_of_tar_is_unpacked(tmp_path, ending):
     assert findings == ()
 
 
+def test_a_tar_that_ends_with_a_zip_is_a_tar(tmp_path):
+    inner = zipped(tmp_path / "inner.zip", {"x/1.jpg": b"X"}).read_bytes()
+    path = tarred(tmp_path / "a.tar", {"cat/a.jpg": b"A", "extra.zip": inner})
+    folder, _ = unpack(path, tmp_path / "cache", source="a")
+    assert contents(folder) == {"cat/a.jpg": b"A", "extra.zip": inner}
+
+
 def test_a_zip_is_unpacked_once_and_the_file_is_not_touched(tmp_path):
     path = zipped(tmp_path / "a.zip", {"cat/a.jpg": b"A"})
     before = path.read_bytes(), path.stat().st_mtime_ns

@@ -50,6 +50,11 @@ def test_triton_finds_model_labels_and_configuration(files, tmp_path):
     assert (place / "my_flowers_2/labels.txt").read_text(encoding="utf-8") == "cat\ngröße, x\n"
 
 
+def test_a_line_break_in_a_name_does_not_shift_the_labels_behind_it(files, tmp_path):
+    place = write_repository("triton", {"onnx": files["onnx"]}, tmp_path, replace(CARD, classes=("a\nb", "c")))
+    assert (place / "my_flowers_2/labels.txt").read_text(encoding="utf-8") == "a b\nc\n"
+
+
 def test_several_files_are_several_models(files, tmp_path):
     place = write_repository("triton", files, tmp_path, CARD)
     assert {one.name for one in place.iterdir()} == {"my_flowers_2_onnx", "my_flowers_2_openvino"}

@@ -12,6 +12,7 @@ import pytest
 from linnaeus.data import cache, shards
 from linnaeus.data.cache import scan
 from linnaeus.data.decode import prepare
+from linnaeus.data.shards import ShardWriter
 from linnaeus.errors import SettingsError
 from made_pictures import CROP, NEAREST, listing, write_pictures
 
@@ -150,3 +151,76 @@ def test_a_full_disk_is_a_clear_error_and_leaves_nothing_half_done(tmp_path, loo
 def _opening_to_write(target):
     original = open
     return lambda path, mode="r", *rest, **more: target if "w" in mode else original(path, mode, *rest, **more)
+
+
+def shard_of(folder, count, size=70_000):
+    """Write a shard; pictures are so large that they go to the file at once."""
+    writer = ShardWriter(folder)
+    for number in range(count):
+        writer.append((bytes(31) + bytes([number]), -1, writer.bytes, 1, size, 1, size, 0, 0), pixels_of(number, size))
+    return writer.close()
+
+
+def pixels_of(number, size=70_000):
+    return np.full(size, number, np.uint8)
+
+
+def test_ctrl_c_while_a_picture_is_written_keeps_those_before_it(tmp_path):
+    writer = ShardWriter(tmp_path)
+    writer.append((bytes(32), -1, 0, 1, 70_000, 1, 70_000, 0, 0), pixels_of(7))
+
+    class Stopped:
+        """Pixels after the writing of which Ctrl-C comes."""
+
+        __array_interface__ = pixels_of(8).__array_interface__
+
+        @property
+        def nbytes(self):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        writer.append((bytes(31) + b"x", -1, writer.bytes, 1, 70_000, 1, 70_000, 0, 0), Stopped())
+    shard = writer.close()
+    assert len(shard.index) == 1
+    assert np.array_equal(shard.pixels, pixels_of(7))
+
+
+def test_more_shards_than_a_process_may_have_files_open_at_first(tmp_path):
+    resource = pytest.importorskip("resource")
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held = [shard_of(tmp_path, 1) for _ in range(12)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/dev/fd")) + 5, most))
+    try:
+        assert all(shard.take_up() for shard in held)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (now, most))
+
+
+def test_what_the_system_does_not_permit_is_told(tmp_path, monkeypatch):
+    resource = pytest.importorskip("resource")
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    monkeypatch.setattr(shards, "allow_more_files", lambda: False)
+    held = [shard_of(tmp_path, 1) for _ in range(12)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/dev/fd")) + 5, most))
+    try:
+        with pytest.raises(SettingsError, match="ulimit"):
+            for shard in held:
+                shard.take_up()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (now, most))
+
+
+def test_what_another_user_left_behind_may_stay(tmp_path, monkeypatch):
+    left = tmp_path / "pixels" / "left.part"
+    left.parent.mkdir()
+    left.touch()
+    os.utime(left, (1, 1))
+
+    def refused(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refused)
+        shards.evict(tmp_path, 0)
+    shards.evict(tmp_path, 0)
+    assert not left.exists()

@@ -124,7 +124,9 @@ def unpack(
 def _unpack_all(path: Path, contents: Path, unpacking: _Unpacking, progress: Progress | None) -> None:
     contents.mkdir()
     with path.open("rb") as file:
-        entries = _zip_entries(file) if zipfile.is_zipfile(path) else _tar_entries(file)
+        # A tar whose last file is a zip ends as a zip does.
+        zipped = zipfile.is_zipfile(path) and not tarfile.is_tarfile(path)
+        entries = _zip_entries(file) if zipped else _tar_entries(file)
         for entry in entries:
             unpacking.entries += 1
             unpacking.count(0)

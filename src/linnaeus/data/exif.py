@@ -16,6 +16,7 @@ from PIL import Image
 
 from linnaeus.data.decode import MAX_BYTES, read_bytes
 from linnaeus.data.verdict import PILLOW_FORMATS
+from linnaeus.machine import cores_here
 from linnaeus.records import Place
 
 MAKE, MODEL, EXIF = 0x010F, 0x0110, 0x8769
@@ -51,7 +52,7 @@ def read_shots(
         workers: Threads; by default one per processor, up to 32.
         progress: Called with (done, all) now and then.
     """
-    workers = workers or min(WORKERS_AT_MOST, os.cpu_count() or 1)
+    workers = workers or min(WORKERS_AT_MOST, cores_here())
     chunks = [places[first : first + CHUNK] for first in range(0, len(places), CHUNK)]
     found: list[Shot] = []
     with warnings.catch_warnings(), ThreadPoolExecutor(workers, thread_name_prefix="exif") as pool:

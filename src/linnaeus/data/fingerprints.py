@@ -7,7 +7,6 @@ cost ten pictures. All that is compared later (descriptor, hash, alignment) is c
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -18,6 +17,7 @@ import numpy as np
 from linnaeus.data.cache import Scan
 from linnaeus.data.shards import Shard, ShardWriter, open_shards
 from linnaeus.errors import PictureError
+from linnaeus.machine import cores_here
 from linnaeus.records import Preprocessing
 
 SIDE = 32
@@ -102,7 +102,7 @@ def fingerprints(
         if row not in scan.problems and digest and bytes.fromhex(digest) not in where:
             missing.setdefault(digest, row)
     if missing:
-        for shard in _make(scan, missing, folder, progress, workers or os.cpu_count() or 1):
+        for shard in _make(scan, missing, folder, progress, workers or cores_here()):
             if shard.take_up():
                 shards.append(shard)
         where = _positions(shards)

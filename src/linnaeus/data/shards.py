@@ -9,6 +9,7 @@ would still have to be kept in step with the pixels.)
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 import uuid
@@ -19,6 +20,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from linnaeus.errors import SettingsError
+from linnaeus.machine import allow_more_files
 
 ENTRY = np.dtype(
     [
@@ -80,12 +82,25 @@ class Shard:
         return self._pixels
 
     def take_up(self) -> bool:
-        """Map the pixels and mark the shard as just used; False where another process has evicted it meanwhile."""
+        """Map the pixels and mark the shard as just used; False where another process has evicted it meanwhile.
+
+        Raises:
+            SettingsError: More files would be open than the system allows.
+        """
         try:
             os.utime(self.path)
             return len(self.pixels) > 0
-        except OSError:
-            return False
+        except OSError as error:
+            if error.errno != errno.EMFILE:
+                return False
+        # Each mapped file counts as an open one, of which a process may have few at first.
+        if not allow_more_files():
+            raise SettingsError(
+                f"the cache folder {self.path.parent} should have no more files than a process may have open.",
+                got=os.strerror(errno.EMFILE),
+                fix="raise the limit (ulimit -n), or delete the folder: its pictures are decoded again.",
+            )
+        return self.take_up()
 
 
 _in_use: WeakValueDictionary[str, Shard] = WeakValueDictionary()
@@ -130,8 +145,8 @@ class ShardWriter:
         except OSError as error:
             self.discard()
             raise _not_writable(self._path.parent, error) from None
-        self._entries.append(entry if len(entry) == len(ENTRY.names or ()) else (*entry, b""))
         self.bytes += pixels.nbytes
+        self._entries.append(entry if len(entry) == len(ENTRY.names or ()) else (*entry, b""))
 
     @property
     def full(self) -> bool:
@@ -142,6 +157,9 @@ class ShardWriter:
         """Write the index and publish the file under its final name."""
         final = self._path.with_suffix(".shard")
         try:
+            # Ctrl-C may have come between the writing of a picture and its counting.
+            self._file.seek(self.bytes)
+            self._file.truncate()
             np.save(self._file, np.array(self._entries, ENTRY), allow_pickle=False)
             self._file.write(np.array([(self.bytes, MAGIC)], TRAILER).tobytes())
             self._file.close()
@@ -169,7 +187,9 @@ def evict(cache_dir: Path, limit_bytes: float) -> None:
         except OSError:
             continue
         if path.suffix == ".part" and time.time() - status.st_mtime > ABANDONED_AFTER_S:
-            path.unlink(missing_ok=True)
+            # Another user's, in a cache that is shared, is his to delete.
+            with suppress(OSError):
+                path.unlink()
         elif path.suffix == ".shard":
             found.append((status.st_mtime_ns, status.st_size, path))
     total = sum(size for _, size, _ in found)

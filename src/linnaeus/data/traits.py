@@ -7,7 +7,6 @@ model is worse on some of them; the audit asks which of them are odd.
 from __future__ import annotations
 
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +20,7 @@ import numpy as np
 from linnaeus.data.cache import Scan
 from linnaeus.data.measured import Measured
 from linnaeus.errors import PictureError
+from linnaeus.machine import cores_here
 from linnaeus.records import Dataset, Preprocessing
 
 REFERENCE_PX = 256
@@ -127,7 +127,7 @@ def measure(
     assert len(dataset) == len(scan), "one look for each example"
     measured = np.full((len(scan), len(MEASURED)), np.nan)
     problems = dict(scan.problems)
-    workers = workers or os.cpu_count() or 1
+    workers = workers or cores_here()
     keeper = Measured(cache_dir, _about(preprocessing), len(MEASURED)) if cache_dir is not None else None
     missing = np.flatnonzero(~keeper.fill(scan.hashes, measured)) if keeper else np.arange(len(scan))
     new: dict[str, np.ndarray] = {}

@@ -21,6 +21,8 @@ INPUT = "image"
 PROBABILITIES, FEATURES, UNKNOWN_SCORE = "probabilities", "features", "unknown_score"
 OUTPUTS = (PROBABILITIES, FEATURES, UNKNOWN_SCORE)
 LAYOUTS = ("nhwc", "nchw")
+LABELS = "labels.txt"
+"""Lies beside a file for those who cannot read its card: one class on each line, in the order of the probabilities."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,11 @@ class Card:
         if pictures.shape[-1] == 1:
             pictures = np.repeat(pictures, 3, axis=-1)
         return np.ascontiguousarray(pictures if self.layout == "nhwc" else pictures.transpose(0, 3, 1, 2))
+
+    @property
+    def labels(self) -> str:
+        """Text of LABELS; a class whose name has a line break does not shift those behind it."""
+        return "".join(f"{' '.join(name.splitlines())}\n" for name in self.classes)
 
     def text(self) -> str:
         """Write as JSON."""

@@ -12,12 +12,11 @@ from typing import Any
 
 from linnaeus.atomic import write_text
 from linnaeus.errors import SettingsError
-from linnaeus.targets.card import FEATURES, INPUT, PROBABILITIES, UNKNOWN_SCORE, Card
+from linnaeus.targets.card import FEATURES, INPUT, LABELS, PROBABILITIES, UNKNOWN_SCORE, Card
 
 MOST_AT_ONCE = 32
 WAIT_US = 500
 """So long a server waits for more pictures, before it answers those that it has, in microseconds."""
-LABELS = "labels.txt"
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def _triton(place: Path, name: str, target: str, path: Path, card: Card) -> None
     shutil.copy2(path, version / backend.file)
     if target == "openvino":
         shutil.copy2(path.with_suffix(".bin"), (version / backend.file).with_suffix(".bin"))
-    write_text(model / LABELS, "".join(f"{one}\n" for one in card.classes))
+    write_text(model / LABELS, card.labels)
     write_text(model / "config.pbtxt", triton_config(name, backend.backend, card))
 
 
@@ -219,4 +218,4 @@ def _tf_serving(place: Path, name: str, _target: str, path: Path, card: Card) ->
     """Copy a SavedModel to NAME/1/; labels go where TensorFlow Serving keeps other files."""
     version = place / name / "1"
     shutil.copytree(path, version)
-    write_text(version / "assets.extra" / LABELS, "".join(f"{one}\n" for one in card.classes))
+    write_text(version / "assets.extra" / LABELS, card.labels)

@@ -13,11 +13,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from linnaeus.atomic import write_text
-from linnaeus.targets.card import Card
+from linnaeus.targets.card import LABELS, Card
 from linnaeus.targets.examples import resizing
 
-LABELS = "labels.txt"
-"""Beside the examples, one class on each line, in the order of the probabilities."""
 WORD = re.compile(r"^( *)\{\{(\w+)\}\}$", re.MULTILINE)
 
 
@@ -51,9 +49,7 @@ def write_examples(target: str, folder: Path, card: Card) -> list[Path]:
             write_text(folder / name, _filled(text, blocks, words))
             written.append(folder / name)
     if written:
-        # A line for each: a class whose name has a line break must not shift those behind it.
-        lines = [" ".join(name.split("\n")) for name in card.classes]
-        write_text(folder / LABELS, "".join(f"{line}\n" for line in lines))
+        write_text(folder / LABELS, card.labels)
         written.append(folder / LABELS)
     return written
 

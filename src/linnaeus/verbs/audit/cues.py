@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import warnings
 from collections import Counter
@@ -21,6 +20,7 @@ from linnaeus.data.decode import read_bytes
 from linnaeus.data.exif import read_shots
 from linnaeus.data.traits import Traits
 from linnaeus.errors import PictureError
+from linnaeus.machine import cores_here
 from linnaeus.records import Dataset, Place
 
 FILE = ("size", "aspect ratio", "file type", "file name", "folder", "camera", "time")
@@ -116,7 +116,7 @@ def _compressions(places: Sequence[Place], formats: Sequence[str]) -> np.ndarray
         if format == "JPEG" and not place.layout
     ]
     found = np.full(len(places), np.nan)
-    with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="head") as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(min(8, cores_here()), thread_name_prefix="head") as pool:
         # Filters are the process's own, so threads must not set them.
         warnings.filterwarnings("ignore", module=r"PIL\.")
         found[jpegs] = list(pool.map(_compression, [places[row] for row in jpegs], chunksize=32))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
@@ -14,6 +13,7 @@ from linnaeus.data.fingerprints import WINDOWS, Fingerprints, describe, grey, mi
 from linnaeus.data.pixels import Pixels
 from linnaeus.errors import PictureError
 from linnaeus.learn.neighbours import Index, similar_hashes
+from linnaeus.machine import cores_here
 
 BLOCK = 4096
 ALIGNED_AT_ONCE = 256
@@ -132,7 +132,7 @@ def candidates(prints: Fingerprints, rows: np.ndarray, embeddings: np.ndarray | 
     described = _described(prints, rows, 0)
     parts = list(_by_hash(described))
     index = Index(described)
-    with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="copies") as pool:
+    with ThreadPoolExecutor(cores_here(), thread_name_prefix="copies") as pool:
         parts += pool.map(lambda task: _by_window(index, prints, rows, *task), _TASKS)
     found = _best(Pairs.join(parts), len(rows))
     found = replace(found, first=rows[found.first], second=rows[found.second])
@@ -179,7 +179,7 @@ def confirm(
         slack: Lowers what details must reach.
     """
     chunks = [slice(begin, begin + ALIGNED_AT_ONCE) for begin in range(0, len(pairs), ALIGNED_AT_ONCE)]
-    with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="copies") as pool:
+    with ThreadPoolExecutor(cores_here(), thread_name_prefix="copies") as pool:
         done = pool.map(lambda some: _confirm(prints, pixels, sides, pairs.take(some), rule, slack), chunks)
         return Pairs.join(list(done))
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
 from collections import OrderedDict
 from threading import BoundedSemaphore, Lock
 
 import numpy as np
 
 from linnaeus.data.decode import decode, read_bytes
+from linnaeus.machine import cores_here
 from linnaeus.records import Place
 
 THUMBNAIL_PX = 320
@@ -32,7 +32,7 @@ class Pictures:
         self._bytes, self._limit = 0, kept_bytes
         self._lock = Lock()
         # A picture of 89 megapixels takes 270 MB for a moment: a browser's six requests at once must not multiply that.
-        self._turns = BoundedSemaphore(min(4, os.cpu_count() or 1))
+        self._turns = BoundedSemaphore(min(4, cores_here()))
 
     def get(self, place: Place, *, full: bool = False) -> tuple[str, bytes]:
         """Return a picture's media type and bytes.
