@@ -33,6 +33,16 @@ def test_what_happens_between_steps_is_neither_waiting_nor_learning():
     assert pulse.pictures_per_s == pytest.approx(20 / (pulse.waited_s + pulse.busy_s), rel=0.01)
 
 
+def test_waiting_for_the_end_of_steps_that_were_sent_off_is_their_time():
+    pulse = Pulse()
+    for batch in pulse.watch(batches(3, 0)):
+        pulse.stepped(len(batch.labels))
+    time.sleep(0.05)
+    pulse.stepped(0)
+    assert pulse.busy_s >= 0.05
+    assert pulse.pictures == 12
+
+
 def test_without_a_step_nothing_is_known():
     pulse = Pulse()
     assert not list(pulse.watch([]))

@@ -45,6 +45,12 @@ def test_two_engines_of_different_precision_live_side_by_side():
     assert (rounded.dtype, full.dtype) == (torch.bfloat16, torch.float32)
 
 
+def test_float32_is_float32_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    Engine("fp32")
+    assert not torch.backends.cudnn.allow_tf32
+
+
 def test_networks_are_placed_channels_last():
     network = Engine().place(nn.Conv2d(3, 8, 3))
     assert network.weight.is_contiguous(memory_format=torch.channels_last)

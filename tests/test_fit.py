@@ -18,11 +18,19 @@ from linnaeus.errors import Interrupted, ModelError, SettingsError
 from linnaeus.learn import budget, fit, start
 from linnaeus.learn.balance import Settled
 from linnaeus.learn.fit import Fit
+from linnaeus.learn.late import Late
 from linnaeus.talk import Clock
 
 
 def weights(run):
     return load(weight_bytes(run))
+
+
+def test_waiting_for_losses_is_time_that_steps_take(train_quickly, own, monkeypatch):
+    note = Late.note
+    monkeypatch.setattr(Late, "note", lambda late, step: time.sleep(0.05) or note(late, step))
+    run = train_quickly(**own, **{"train.batch_size": 8})
+    assert run.summary()["pictures_per_s"] < 8 / 0.05
 
 
 def test_patience_ends_a_training_that_no_longer_gains(train_quickly, own, epochs_of):

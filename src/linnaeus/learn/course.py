@@ -34,7 +34,7 @@ class Fitted:
 class Pulse:
     """Measures, inside the loop, how long steps wait for their batch, and how long they take.
 
-    On a GPU a step is over for the processor when it is sent off: there the share is that of the processor's time.
+    On a GPU steps are sent off, and their end is waited for some steps later: that is time which they take, too.
     """
 
     def __init__(self) -> None:
@@ -55,8 +55,10 @@ class Pulse:
             yield batch
 
     def stepped(self, pictures: int) -> None:
-        """Note the end of a step."""
-        self.busy_s += time.perf_counter() - self._ready
+        """Note the end of a step, or with 0 pictures that of waiting for earlier ones."""
+        now = time.perf_counter()
+        self.busy_s += now - self._ready
+        self._ready = now
         self.pictures += pictures
 
     @property

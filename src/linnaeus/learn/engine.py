@@ -59,6 +59,8 @@ class Engine:
         if not torch.cuda.is_available():
             malloc.share_freed_memory()
             malloc.keep_freed_memory()
+        # cuDNN would round the factors of float32 convolutions to 10 bits: answers that differ in the third digit.
+        torch.backends.cudnn.allow_tf32 = False
         # Accelerate holds one precision per process; ours is chosen per engine, so autocast is our own.
         self._accelerator = Accelerator()
         self.device: torch.device = self._accelerator.device

@@ -291,12 +291,12 @@ class Fit:
         return seconds_per_picture(network, self._sample(64), self.material.preprocessing, engine)
 
     def _note(self, step: Step) -> None:
-        self.pulse.stepped(step.n)
         hold_zeros(self.network)
         if self.state.average:
             self.state.average.update(self.network)
         if read := self.late.note(step):
             self._count(read)
+        self.pulse.stepped(step.n)
 
     def _count(self, read: list[Read]) -> None:
         """Take in what steps found, as far as it is known."""
@@ -317,6 +317,8 @@ class Fit:
     def _end_epoch(self, done: int, schedule: Schedule) -> None:
         """Measure on the validation part, remember the best weights, write the journal, save."""
         self._count(self.late.everything())
+        if self.pulse.pictures:
+            self.pulse.stepped(0)
         train_s = time.perf_counter() - self.began_at
         progress, epoch = self.state.progress, done / self.feed.steps_per_epoch
         event: dict[str, Any] = {
