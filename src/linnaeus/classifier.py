@@ -163,6 +163,11 @@ class Classifier:
             return Judged(probabilities)
         return Judged(probabilities, *judgement.strange(seen.logits, seen.features))
 
+    @property
+    def tells_unknown(self) -> bool:
+        """Whether `judge` says how strange pictures are."""
+        return self.judgement is not None and self.judgement.detector is not None
+
     def save(self, folder: Path) -> None:
         """Write the model folder: tensors as safetensors, everything else as JSON, in timm's and the hub's schema."""
         folder.mkdir(parents=True, exist_ok=True)

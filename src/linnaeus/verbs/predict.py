@@ -26,6 +26,8 @@ UNSURE = "unsure"
 """What is said where an answer would break the promised share of errors."""
 MAX_ERROR = 0.05
 COVERAGE = 0.9
+TRUTHS = ("unknown", "accepted")
+"""The columns of truth values."""
 
 
 class Model(Protocol):
@@ -49,6 +51,11 @@ class Model(Protocol):
     @property
     def judgement(self) -> Judgement | None:
         """What promises and sets rest on."""
+        ...
+
+    @property
+    def tells_unknown(self) -> bool:
+        """Whether `judge` says how strange pictures are."""
         ...
 
     def read(self, data: bytes) -> np.ndarray:
@@ -258,7 +265,7 @@ class _Rules:
 def _answers(model: Model, rules: _Rules, portions: list[_Portion]) -> Answers:
     paths = tuple(path for one in portions for path in one.paths)
     errors = tuple(error for one in portions for error in one.errors)
-    judged = together([one.judged for one in portions if len(one.judged.probabilities)] or [portions[0].judged])
+    judged = together([one.judged for one in portions])
     rows, N = [row for row, error in enumerate(errors) if not error], len(paths)
     answers = Answers(
         paths=paths,
@@ -284,7 +291,8 @@ def _judge(model: Model, pictures: list[np.ndarray]) -> Judged:
     if len(sizes) == 1:
         return model.judge(np.stack(pictures))
     if not sizes:
-        return Judged(np.zeros((0, len(model.classes))))
+        strange = (np.zeros(0), np.zeros(0, bool)) if model.tells_unknown else (None, None)
+        return Judged(np.zeros((0, len(model.classes))), *strange)
     return together([model.judge(picture[None]) for picture in pictures])
 
 
