@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from io import TextIOWrapper
 
 from linnaeus import malloc
 
@@ -36,6 +37,10 @@ def main() -> None:
     # A million objects are imported, and stay: looking through them for garbage every 700 takes a tenth of starting.
     gc.set_threshold(20_000, 10, 10)
     malloc.share_freed_memory()
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, TextIOWrapper):
+            # Paths need not be UTF-8: they come and go as the bytes that they are.
+            stream.reconfigure(errors="surrogateescape")
     try:
         app(result_action="return_none")
     except LinnaeusError as error:

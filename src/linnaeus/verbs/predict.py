@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from linnaeus.data.decode import read_bytes
+from linnaeus.data.filenames import printable
 from linnaeus.errors import CheckFailed, ModelError, PictureError
 from linnaeus.machine import cores_here
 from linnaeus.metrics.abstention import UNKNOWN, Judged, Judgement, keeps, rounded, together
@@ -120,7 +121,7 @@ class Answers:
         N, readable = len(self.paths), [not error for error in self.errors]
         all_readable = all(readable)
         best = np.where(readable, np.nan_to_num(self.probabilities).argmax(1), -1)
-        table: dict[str, Any] = {"path": list(self.paths)}
+        table: dict[str, Any] = {"path": [printable(path) for path in self.paths]}
         table["answer"] = [self._answer(row, int(best[row])) for row in range(N)]
         table["predicted"] = [self.classes[k] if k >= 0 else "" for k in best]
         table["confidence"] = [float(self.probabilities[row, k]) if k >= 0 else None for row, k in enumerate(best)]
