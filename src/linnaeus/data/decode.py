@@ -21,6 +21,7 @@ from PIL import AvifImagePlugin, Image, MpoImagePlugin, TiffImagePlugin, WebPIma
 
 from linnaeus.data.colour import flatten, profile_transform
 from linnaeus.data.exif_header import header_exif
+from linnaeus.data.filenames import printable
 from linnaeus.data.interpolate import interpolate
 from linnaeus.data.jpeg import decode_jpeg, plain_header
 from linnaeus.data.verdict import PILLOW_FORMATS, verdict
@@ -206,10 +207,13 @@ def picture_to_stored(
         preprocessing: What to follow.
 
     Raises:
-        PictureError: With the reason.
+        PictureError: With the reason, and the path if it is one.
     """
     if isinstance(picture, str | Path):
-        return prepare(read_bytes(Place(str(picture))), "", preprocessing)
+        try:
+            return prepare(read_bytes(Place(str(picture))), "", preprocessing)
+        except PictureError as error:
+            raise error.of(printable(str(picture))) from None
     if isinstance(picture, bytes):
         return prepare(picture, "", preprocessing)
     if isinstance(picture, np.ndarray):
