@@ -19,6 +19,8 @@ from linnaeus.tables import read_table, write_table
 from linnaeus.written import MANY_CLASSES, prediction_columns, read_predictions, read_scores, scores_document
 
 URI = "file://"
+LONGEST_NAME = 100
+"""Bytes of the data's name in the name of a run: with date and time it must stay below what a folder may have."""
 
 
 @dataclass(frozen=True)
@@ -310,6 +312,7 @@ def _path_of(written: str) -> str:
 
 
 def _fresh_folder(name: str) -> Path:
+    name = name.encode()[:LONGEST_NAME].decode(errors="ignore")
     stamp = datetime.now().strftime("%Y-%m-%d-%H%M%S")
     folder, count = Path("runs") / f"{name}-{stamp}", 1
     while folder.exists():

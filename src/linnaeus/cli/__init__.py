@@ -53,7 +53,23 @@ def main() -> None:
         # The reader (head, less) has what it wanted; python would complain again when closing stdout.
         sys.stdout = None
         sys.exit(0)
+    except OSError as error:
+        # Without a number it is some library's own, not the system's.
+        if error.errno is None:
+            raise
+        refused = _refused(error)
+        print(f"error: {refused}", file=sys.stderr)
+        sys.exit(refused.exit_code)
     finally:
         # Nor is all that looked through once more at the end; but Triton complains, line by line, of what then stays.
         if "triton" not in sys.modules:
             gc.freeze()
+
+
+def _refused(error: OSError) -> LinnaeusError:
+    """Say what the system would not do."""
+    return LinnaeusError(
+        f"{error.filename or 'a file'} cannot be read or written.",
+        got=error.strerror or str(error),
+        fix="check permissions, free space and the length of the name.",
+    )
