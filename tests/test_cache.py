@@ -104,8 +104,9 @@ def test_problems_stand_at_their_rows_and_raise_when_touched(tmp_path, look):
         11: "not a picture",
         15: "missing",
     }
-    with pytest.raises(PictureError, match="truncated"):
+    with pytest.raises(PictureError, match=r"0007\.png: truncated"):
         found.pixels[7]
+    assert not any("0007.png" in str(error) for error in found.problems.values())
     assert found.pixels[8].shape == (20, 26, 3)
 
 

@@ -172,8 +172,17 @@ def test_a_picture_that_cannot_be_read_raises(classifier, photo, broken):
 
 
 def test_a_missing_file_raises(classifier, tmp_path):
-    with pytest.raises(PictureError, match="missing"):
+    with pytest.raises(PictureError, match=r"nowhere\.jpg: missing"):
         classifier.predict(tmp_path / "nowhere.jpg")
+
+
+def test_the_one_bad_picture_of_many_is_named(classifier, photo, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"not a picture")
+    with pytest.raises(PictureError, match=r"bad\.png: not a picture") as caught:
+        classifier.predict([photo] * 40 + [str(tmp_path / "bad.png")])
+    assert caught.value.reason == "not a picture"
+    with pytest.raises(PictureError, match=r"pictures\[40\]: empty"):
+        classifier.predict_proba(iter([photo] * 40 + [b""]))
 
 
 def test_a_folder_without_a_model_is_an_error_in_words(tmp_path):

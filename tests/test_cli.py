@@ -1,5 +1,8 @@
+import errno
 import importlib.util
 import json
+import os
+import shutil
 import subprocess
 import sys
 
@@ -142,9 +145,51 @@ def test_a_mistake_of_ours_is_not_hidden(command, monkeypatch):
         command("audit", "digits")
 
 
-def test_a_failed_check_ends_with_code_3(command, tmp_path, photos):
-    import shutil
+@pytest.mark.parametrize(
+    ("out", "why"),
+    [("file/answers.csv", "File exists"), (f"{'x' * 250}.csv", "too long"), (f"{'x' * 250}.jsonl", "too long")],
+    ids=["file", "csv", "jsonl"],
+)
+def test_what_the_system_refuses_is_told_in_words(command, trained, photos, tmp_path, out, why):
+    (tmp_path / "file").touch()
+    code, printed, said = command("predict", trained.folder, photos / "red", "--out", tmp_path / out)
+    rule, got, fix = said.splitlines()
+    assert (code, printed) == (2, "")
+    assert rule.endswith(" cannot be read or written.")
+    assert str(tmp_path) in rule + got
+    assert why in got
+    assert fix.startswith("  fix: check permissions")
 
+
+def test_a_full_disk_is_told_in_words_and_leaves_nothing(command, trained, photos, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("linnaeus.tables._JsonLines.write", full)
+    code, _, said = command("predict", trained.folder, photos / "red", "--out", tmp_path / "answers.jsonl")
+    assert code == 2
+    assert "error: a file cannot be read or written.\n  got: No space left on device\n" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_that_is_not_the_systems_is_not_hidden(command, monkeypatch):
+    def broken(*args, **options):
+        raise OSError("libodd.so: wrong version")
+
+    monkeypatch.setattr(story, "inspect", broken)
+    with pytest.raises(OSError, match="libodd"):
+        command("audit", "digits")
+
+
+def test_a_source_may_have_the_longest_name_that_a_folder_can_have(command, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = shutil.copytree(photos, tmp_path / ("ä" * 127))
+    code, printed, said = command("train", source, *QUICK, "--json")
+    assert code == 0, said
+    assert json.loads(printed)["run"].startswith(f"runs/{'ä' * 50}-")
+
+
+def test_a_failed_check_ends_with_code_3(command, tmp_path, photos):
     folder = shutil.copytree(photos, tmp_path / "photos")
     (folder / "red" / "bad.jpg").write_text("no picture")
     code, printed, said = command("train", folder, "--strict", "--out", tmp_path / "run")
@@ -206,8 +251,6 @@ def test_train_with_json_prints_one_document_and_nothing_else(command, tmp_path,
     ids=" ".join,
 )
 def test_json_is_one_valid_document_and_stdout_has_nothing_else(command, photos, trained, tmp_path, words):
-    import shutil
-
     run = shutil.copytree(trained.folder, tmp_path / "run") if "report" in words else trained.folder
     names = {"PHOTOS": photos, "RUN": run}
     code, printed, said = command(*(names.get(word, word) for word in words), "--json")

@@ -222,6 +222,30 @@ def test_too_many_pixels_are_refused_before_decoding():
     assert decode(encoded(PICTURE), max_pixels=40 * 60).shape == (40, 60, 3)
 
 
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "GIF", "BMP"])
+def test_no_pixel_is_decoded_of_what_is_refused_or_only_glanced_at(format, monkeypatch):
+    data, decoded = encoded(PICTURE, format), []
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda image: decoded.append(image))
+    assert (glance(data).width, glance(data).height) == (60, 40)
+    with pytest.raises(PictureError, match="60 x 40 pixels"):
+        decode(data, max_pixels=40 * 60 - 1)
+    assert decoded == []
+
+
+def test_a_glance_sees_the_turn_that_stands_behind_the_pixels_of_a_png(monkeypatch):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(PICTURE, "PNG", exif=exif)
+    at = data.index(b"eXIf") - 4
+    size = int.from_bytes(data[at : at + 4], "big") + 12
+    chunk, rest = data[at : at + size], data[:at] + data[at + size :]
+    end = rest.index(b"IEND") - 4
+    late = rest[:end] + chunk + rest[end:]
+    assert decode(late).shape == (60, 40, 3)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", None)
+    assert glance(late).orientation == 6
+
+
 def test_a_decompression_bomb_is_refused_by_its_header():
     header = bytearray(encoded(PICTURE[:1, :1], "BMP"))
     header[18:26] = (60_000).to_bytes(4, "little") * 2

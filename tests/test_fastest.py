@@ -90,6 +90,14 @@ def test_what_was_written_is_taken_for_a_single_picture_without_a_word(written, 
     assert said == []
 
 
+def test_pictures_that_cannot_be_read_have_the_same_columns_as_others(written, files, many):
+    model = open_fastest(written, files)
+    assert isinstance(model, Exported)
+    none, some = columns_of(model, ["missing.png"]), columns_of(model, files[:1])
+    assert list(none) == list(some)
+    assert none["unknown_score"] == none["unknown"] == [None]
+
+
 def test_few_pictures_are_answered_by_pytorch_and_nothing_is_written(run, files, many):
     assert isinstance(open_fastest(run, files[:3]), Classifier)
     assert not (run / "model" / "runtimes").exists()

@@ -1,9 +1,13 @@
+from pathlib import Path
+
 import numpy as np
+import pytest
 from PIL import Image
 
 from linnaeus.data.decode import prepare
+from linnaeus.errors import PictureError
 from linnaeus.records import Preprocessing
-from made_pictures import raw_dataset, write_pictures
+from made_pictures import CROP, raw_dataset, write_pictures
 
 
 def test_raw_pixels_are_read_in_blocks_and_lie_as_one_array(tmp_path, look, decoded):
@@ -45,6 +49,24 @@ def test_raw_rows_in_any_order_are_right(tmp_path, look):
     found = look(dataset.take(order), Preprocessing(8))
     assert np.array_equal(np.stack(list(found.pixels)), pictures[order])
     assert np.array_equal(found.pixels.uniform, pictures[order])
+
+
+def test_a_file_that_has_changed_since_the_scan_is_not_taken_for_the_one_that_was_there(tmp_path, look):
+    dataset = write_pictures(tmp_path / "a", 2)
+    found = look(dataset, cache_gb=0)
+    one, other = (Path(example.place.path) for example in dataset.examples)
+    assert np.array_equal(found.pixels[0], prepare(one.read_bytes(), "", CROP))
+    one.write_bytes(other.read_bytes())
+    with pytest.raises(PictureError, match=r"0000\.png: unreadable: the file changed"):
+        found.pixels[0]
+    other.unlink()
+    with pytest.raises(PictureError, match=r"0001\.png: missing"):
+        found.pixels[1]
+
+
+def test_raw_pixels_without_room_in_the_cache_are_read_again(tmp_path, look):
+    dataset, pictures = raw_dataset(tmp_path, 5)
+    assert np.array_equal(np.stack(list(look(dataset, Preprocessing(8), cache_gb=0).pixels)), pictures)
 
 
 def test_pictures_of_several_sizes_are_not_uniform_but_blocks_are(tmp_path, look):

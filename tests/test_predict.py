@@ -12,8 +12,9 @@ from conftest import CLASSES, HUES, write_picture
 from linnaeus.classifier import Classifier
 from linnaeus.errors import CheckFailed, ModelError
 from linnaeus.metrics.selective import Promise
+from linnaeus.tables import TableWriter
 from linnaeus.verbs import predict as module
-from linnaeus.verbs.predict import Demand, predict
+from linnaeus.verbs.predict import TRUTHS, Demand, predict
 
 
 @pytest.fixture
@@ -97,18 +98,24 @@ def test_only_unreadable_inputs_give_rows_of_errors(classifier, tmp_path):
     assert [row["error"].partition(":")[0] for row in rows] == ["missing"] * 3
 
 
+def rows_in(table):
+    if table.suffix == ".parquet":
+        return pyarrow.parquet.read_table(table).to_pylist()
+    text = table.read_text(encoding="utf-8")
+    return (
+        [json.loads(line) for line in text.splitlines()]
+        if table.suffix == ".jsonl"
+        else list(csv.DictReader(io.StringIO(text)))
+    )
+
+
 @pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl"])
 def test_the_command_writes_every_kind_of_table(command, trained, inputs, tmp_path, ending):
     out = tmp_path / f"answers.{ending}"
     code, printed, said = command("predict", trained.folder, *inputs, "--out", out)
     assert (code, printed) == (0, "")
     assert "9 inputs, 5 of them unreadable" in said
-    text = out.read_text(encoding="utf-8") if ending != "parquet" else ""
-    rows = {
-        "csv": lambda: list(csv.DictReader(io.StringIO(text))),
-        "jsonl": lambda: [json.loads(line) for line in text.splitlines()],
-        "parquet": lambda: pyarrow.parquet.read_table(out).to_pylist(),
-    }[ending]()
+    rows = rows_in(out)
     assert [row["path"] for row in rows] == inputs
     assert [not row["error"] for row in rows] == READABLE
     assert set(rows[0]) == {"path", "answer", "predicted", "confidence", "error", *(f"p:{name}" for name in CLASSES)}
@@ -121,6 +128,33 @@ def test_a_first_portion_of_errors_does_not_spoil_the_table(command, trained, in
     code, _, said = command("predict", trained.folder, inputs[1], inputs[3], inputs[0], "--out", out)
     assert code == 0, said
     assert out.is_file()
+
+
+@pytest.mark.parametrize("place", ["first", "last"])
+@pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl"])
+def test_a_portion_of_errors_has_all_columns_of_a_model_with_a_detector(
+    careful, inputs, tmp_path, ending, place, monkeypatch
+):
+    monkeypatch.setattr(module, "AT_ONCE", 2)
+    bad, good = [inputs[1], inputs[3]], [inputs[0], inputs[2]]
+    paths = [*bad, *good] if place == "first" else [*good, *bad]
+    with TableWriter(tmp_path / f"answers.{ending}", TRUTHS) as writer:
+        for answers in predict(Classifier.load(careful.folder), paths):
+            writer.write(answers.columns())
+    rows = rows_in(writer.path)
+    assert [row["path"] for row in rows] == paths
+    assert [row["unknown_score"] in (None, "") for row in rows] == [path in bad for path in paths]
+    assert [row["unknown"] in (None, "") for row in rows] == [path in bad for path in paths]
+    assert all(row["answer"] for row in rows if row["path"] in good)
+
+
+def test_truth_values_that_are_missing_at_first_are_truth_values(command, careful, inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "AT_ONCE", 2)
+    out = tmp_path / "answers.parquet"
+    code, _, said = command("predict", careful.folder, inputs[1], inputs[3], inputs[0], "--out", out)
+    assert code == 0, said
+    kinds = {field.name: str(field.type) for field in pyarrow.parquet.read_schema(out)}
+    assert (kinds["unknown"], kinds["accepted"], kinds["unknown_score"]) == ("bool", "bool", "double")
 
 
 def test_json_is_one_document_with_a_row_each(command, trained, inputs):

@@ -55,6 +55,15 @@ def test_without_out_every_run_gets_a_folder_of_its_own(tmp_path, monkeypatch):
     assert all(str(folder).startswith("runs/flowers-") for folder in folders)
 
 
+@pytest.mark.parametrize("name", ["x" * 255, "€" * 85, "x" + "ä" * 127])
+def test_the_folder_of_a_long_name_has_the_beginning_of_it(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    folder = Run.create(None, name, Recipe(), {}).folder.name
+    kept = folder[: -len("-2024-01-31-120000")]
+    assert name.startswith(kept)
+    assert 97 <= len(kept.encode()) <= 100
+
+
 def test_a_folder_that_is_no_run_is_an_error_that_names_the_latest(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RunError, match="no such folder"):

@@ -80,6 +80,24 @@ def test_a_piece_without_any_value_may_come_first(tmp_path, ending):
         assert read_table(tmp_path / f"t.{ending}", ("path",))["p"][1] == 0.5
 
 
+@pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl"])
+@pytest.mark.parametrize("other", [{"path": ["y"]}, {"path": ["y"], "q": [0.5]}, {"path": ["y"], "p": ["high"]}])
+def test_a_piece_with_other_columns_is_refused_and_nothing_is_left(tmp_path, ending, other):
+    with pytest.raises(ValueError), TableWriter(tmp_path / f"t.{ending}") as writer:
+        writer.write({"path": ["x"], "p": [0.5]})
+        writer.write(other)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl"])
+def test_whole_numbers_may_follow_where_a_fraction_came_first(tmp_path, ending):
+    with TableWriter(tmp_path / f"t.{ending}") as writer:
+        writer.write({"p": [0.5]})
+        writer.write({"p": [1]})
+    if ending != "jsonl":
+        assert read_table(tmp_path / f"t.{ending}")["p"].tolist() == [0.5, 1.0]
+
+
 def test_an_old_file_is_replaced(tmp_path):
     write_table(tmp_path / "t.csv", ROWS)
     write_table(tmp_path / "t.csv", {"other": [1]})

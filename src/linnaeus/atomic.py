@@ -13,10 +13,13 @@ import numpy as np
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole file or nothing: temporary file, flush to disk, rename."""
+    r"""Write a whole file or nothing: temporary file, flush to disk, rename.
+
+    The odd bytes of a file name that is not UTF-8 are written as \udc.., which JSON reads back as they were.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-    with unfinished.open("w", encoding="utf-8") as file:
+    with unfinished.open("w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

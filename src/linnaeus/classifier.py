@@ -21,7 +21,7 @@ from torch import nn
 
 from linnaeus.atomic import write_text
 from linnaeus.data.decode import middle, picture_to_stored, prepare
-from linnaeus.errors import ModelError
+from linnaeus.errors import ModelError, PictureError
 from linnaeus.learn.engine import Engine, one_torch_thread
 from linnaeus.learn.infer import infer
 from linnaeus.metrics.abstention import UNKNOWN, Judged, Judgement
@@ -163,6 +163,11 @@ class Classifier:
             return Judged(probabilities)
         return Judged(probabilities, *judgement.strange(seen.logits, seen.features))
 
+    @property
+    def tells_unknown(self) -> bool:
+        """Whether `judge` says how strange pictures are."""
+        return self.judgement is not None and self.judgement.detector is not None
+
     def save(self, folder: Path) -> None:
         """Write the model folder: tensors as safetensors, everything else as JSON, in timm's and the hub's schema."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -222,11 +227,17 @@ class Classifier:
         """Bring pictures of any kind to the network, some at a time."""
         size_px = self.preprocessing.size_px
 
+        def stored(numbered: tuple[int, Any]) -> np.ndarray:
+            number, one = numbered
+            try:
+                return middle(picture_to_stored(one, self.preprocessing), size_px)
+            except PictureError as error:
+                raise error if error.picture else error.of(f"pictures[{number}]") from None
+
         def blocks() -> Iterator[np.ndarray]:
             with ThreadPoolExecutor() as pool:
-                for chunk in _chunks(_many(pictures), 32):
-                    stored = pool.map(lambda one: middle(picture_to_stored(one, self.preprocessing), size_px), chunk)
-                    yield np.stack(list(stored))
+                for chunk in _chunks(enumerate(_many(pictures)), 32):
+                    yield np.stack(list(pool.map(stored, chunk)))
 
         return self.embed(blocks())
 

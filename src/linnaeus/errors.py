@@ -1,5 +1,7 @@
 """The errors that a user can cause: each names the place, the rule, what was got, and the smallest change that mends it."""
 
+from __future__ import annotations
+
 
 class LinnaeusError(Exception):
     """A mistake in the input, told so that it can be mended.
@@ -38,10 +40,14 @@ class PictureError(LinnaeusError):
 
     REASONS = ("missing", "unreadable", "empty", "not a picture", "truncated", "too large", "odd mode")
 
-    def __init__(self, reason: str, detail: str = "") -> None:
+    def __init__(self, reason: str, detail: str = "", picture: str = "") -> None:
         assert reason in self.REASONS, reason
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason, self.detail = reason, detail
+        super().__init__(": ".join(filter(None, (picture, reason, detail))))
+        self.reason, self.detail, self.picture = reason, detail, picture
+
+    def of(self, picture: str) -> PictureError:
+        """Name the picture, where no column of a table does."""
+        return PictureError(self.reason, self.detail, picture)
 
 
 class DownloadError(LinnaeusError):

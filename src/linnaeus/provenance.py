@@ -14,6 +14,7 @@ from typing import Any
 
 from linnaeus.classifier import Classifier
 from linnaeus.config import Recipe
+from linnaeus.data.filenames import printable
 from linnaeus.learn.course import Fitted
 from linnaeus.learn.engine import Machine
 from linnaeus.records import Dataset, Scores
@@ -41,7 +42,7 @@ def provenance(
         "hardware": {**vars(Machine.here()), "system": platform.platform()},
         "seed": seed,
         "data": {
-            "source": dataset.source,
+            "source": printable(dataset.source),
             "name": dataset.name,
             "fingerprint": fingerprint(dataset, hashes),
             "found": accounted["found"],

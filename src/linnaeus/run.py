@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from linnaeus.atomic import plain, write_json, write_text
 from linnaeus.config import Recipe, validate
@@ -15,6 +17,10 @@ from linnaeus.errors import RunError
 from linnaeus.records import Dataset, Decision, Finding, Place, Predictions, Scores, Split
 from linnaeus.tables import read_table, write_table
 from linnaeus.written import MANY_CLASSES, prediction_columns, read_predictions, read_scores, scores_document
+
+URI = "file://"
+LONGEST_NAME = 100
+"""Bytes of the data's name in the name of a run: with date and time it must stay below what a folder may have."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +134,7 @@ class Run:
                 "why": [str(why) for why in split.why],
                 "group": [one.group for one in examples],
                 "hash": list(hashes),
-                "path": [one.place.path for one in examples],
+                "path": [_written(one.place.path) for one in examples],
                 "offset": [one.place.offset for one in examples],
                 "length": [one.place.length for one in examples],
                 "layout": [one.place.layout for one in examples],
@@ -140,7 +146,9 @@ class Run:
         text = ("id", "label", "split", "why", "group", "hash", "path", "layout")
         columns = read_table(self._path("split.csv"), text)
         where = zip(*(columns.pop(name) for name in ("path", "offset", "length", "layout")), strict=True)
-        columns["place"] = [Place(path, int(offset), int(length), layout) for path, offset, length, layout in where]
+        columns["place"] = [
+            Place(_path_of(path), int(offset), int(length), layout) for path, offset, length, layout in where
+        ]
         return columns
 
     def write_findings(self, findings: Sequence[Finding], accounted: Mapping[str, int]) -> None:
@@ -177,7 +185,7 @@ class Run:
 
     def log(self, event: Mapping[str, Any]) -> None:
         """Append one event to the journal, flushed at once."""
-        with self.journal_path.open("a", encoding="utf-8") as file:
+        with self.journal_path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(json.dumps(event, ensure_ascii=False, default=plain) + "\n")
 
     def journal(self) -> list[dict[str, Any]]:
@@ -290,7 +298,21 @@ def _whole_lines(text: str) -> Iterator[dict[str, Any]]:
             continue
 
 
+def _written(path: str) -> str:
+    """Write an absolute path as UTF-8: as it is, or if that cannot be, as a URI with its very bytes."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return URI + quote_from_bytes(os.fsencode(path))
+    return path
+
+
+def _path_of(written: str) -> str:
+    return os.fsdecode(unquote_to_bytes(written.removeprefix(URI))) if written.startswith(URI) else written
+
+
 def _fresh_folder(name: str) -> Path:
+    name = name.encode()[:LONGEST_NAME].decode(errors="ignore")
     stamp = datetime.now().strftime("%Y-%m-%d-%H%M%S")
     folder, count = Path("runs") / f"{name}-{stamp}", 1
     while folder.exists():

@@ -12,7 +12,7 @@ import numpy as np
 from linnaeus.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import pyarrow as pa
 
@@ -29,29 +29,43 @@ class TableWriter:
 
     Args:
         path: Ends in .csv, .parquet or .jsonl.
+        truths: Columns of truth values: the first piece may not tell, if all of its values are missing.
 
     Raises:
         SettingsError: Another ending.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, truths: Collection[str] = ()) -> None:
         if path.suffix not in ENDINGS:
             raise SettingsError(f"{path} should end in one of {', '.join(ENDINGS)}.", fix=f"{path.stem}.csv")
-        self.path = path
+        self.path, self._truths = path, truths
         self._unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
         self._sink: _Sink | None = None
+        self._schema: pa.Schema | None = None
 
     def write(self, columns: Mapping[str, Sequence[Any]]) -> None:
-        """Append rows, given as equally long columns; every call has the same columns."""
+        """Append rows, given as equally long columns; every call has the same columns.
+
+        Raises:
+            ValueError: The columns are others than at first, or values do not fit into them.
+        """
         import pyarrow as pa
 
         table = pa.Table.from_arrays([_column(values) for values in columns.values()], names=list(columns))
         if self._sink is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            # A column without any value yet is one of numbers: words that are missing are "".
-            fields = [one.with_type(pa.float64()) if pa.types.is_null(one.type) else one for one in table.schema]
-            self._sink = _open(self._unfinished, self.path.suffix, pa.schema(fields))
-        self._sink.write(table.cast(self._sink.schema) if hasattr(self._sink, "schema") else table)
+            self._schema = pa.schema([self._typed(field) for field in table.schema])
+            self._sink = _open(self._unfinished, self.path.suffix, self._schema)
+        # pyarrow's writer of CSV does not look whether a table has the columns of the first one: it reads past their end.
+        self._sink.write(table.cast(self._schema))
+
+    def _typed(self, field: pa.Field) -> pa.Field:
+        """Give a column without any value yet its type: truth values or numbers, since words that are missing are ""."""
+        import pyarrow as pa
+
+        if not pa.types.is_null(field.type):
+            return field
+        return field.with_type(pa.bool_() if field.name in self._truths else pa.float64())
 
     def close(self) -> None:
         """Finish the file and give it its name."""

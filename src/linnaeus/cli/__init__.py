@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from io import TextIOWrapper
 
 from linnaeus import malloc
 
@@ -36,6 +37,10 @@ def main() -> None:
     # A million objects are imported, and stay: looking through them for garbage every 700 takes a tenth of starting.
     gc.set_threshold(20_000, 10, 10)
     malloc.share_freed_memory()
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, TextIOWrapper):
+            # Paths need not be UTF-8: they come and go as the bytes that they are.
+            stream.reconfigure(errors="surrogateescape")
     try:
         app(result_action="return_none")
     except LinnaeusError as error:
@@ -48,7 +53,23 @@ def main() -> None:
         # The reader (head, less) has what it wanted; python would complain again when closing stdout.
         sys.stdout = None
         sys.exit(0)
+    except OSError as error:
+        # Without a number it is some library's own, not the system's.
+        if error.errno is None:
+            raise
+        refused = _refused(error)
+        print(f"error: {refused}", file=sys.stderr)
+        sys.exit(refused.exit_code)
     finally:
         # Nor is all that looked through once more at the end; but Triton complains, line by line, of what then stays.
         if "triton" not in sys.modules:
             gc.freeze()
+
+
+def _refused(error: OSError) -> LinnaeusError:
+    """Say what the system would not do."""
+    return LinnaeusError(
+        f"{error.filename or 'a file'} cannot be read or written.",
+        got=error.strerror or str(error),
+        fix="check permissions, free space and the length of the name.",
+    )

@@ -78,5 +78,6 @@ def share_of(option: str, text: str | None) -> float | None:
 
 
 def print_json(document: Any) -> None:
-    """Print one JSON document on stdout."""
-    print(json.dumps(document, ensure_ascii=False, default=str))
+    r"""Print one JSON document on stdout, in UTF-8: other bytes of a path as \udc.., which JSON reads back."""
+    text = json.dumps(document, ensure_ascii=False, default=str)
+    print(text.encode("utf-8", "backslashreplace").decode())

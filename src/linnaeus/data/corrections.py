@@ -70,7 +70,8 @@ def find(source: str | Path, asked: str | Path | None = None) -> Corrections:
     if str(asked) == "none":
         return Corrections()
     path = Path(asked).expanduser() if asked is not None else default_path(source)
-    if asked is None and not path.is_file():
+    # Path.is_file raises where the name is too long to be one.
+    if asked is None and not os.path.isfile(path):
         return Corrections()
     return read(path)
 

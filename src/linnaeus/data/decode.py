@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -19,6 +20,8 @@ import numpy as np
 from PIL import AvifImagePlugin, Image, MpoImagePlugin, TiffImagePlugin, WebPImagePlugin  # noqa: F401
 
 from linnaeus.data.colour import flatten, profile_transform
+from linnaeus.data.exif_header import header_exif
+from linnaeus.data.filenames import printable
 from linnaeus.data.interpolate import interpolate
 from linnaeus.data.jpeg import decode_jpeg, plain_header
 from linnaeus.data.verdict import PILLOW_FORMATS, verdict
@@ -97,7 +100,8 @@ def glance(data: bytes, layout: str = "") -> Glance:
         W, H, mode = plain
         return Glance(W, H, "JPEG", mode)
     with verdict(data):
-        return _glance(_open(data))
+        image = _open(data)
+        return _glance(image, lambda: header_exif(image))
 
 
 def decode(
@@ -203,10 +207,13 @@ def picture_to_stored(
         preprocessing: What to follow.
 
     Raises:
-        PictureError: With the reason.
+        PictureError: With the reason, and the path if it is one.
     """
     if isinstance(picture, str | Path):
-        return prepare(read_bytes(Place(str(picture))), "", preprocessing)
+        try:
+            return prepare(read_bytes(Place(str(picture))), "", preprocessing)
+        except PictureError as error:
+            raise error.of(printable(str(picture))) from None
     if isinstance(picture, bytes):
         return prepare(picture, "", preprocessing)
     if isinstance(picture, np.ndarray):
@@ -250,8 +257,9 @@ def _decode(
             return _channels(pixels, channels), Glance(W, H, "JPEG", mode)
     with verdict(data):
         image = _open(data)
-        seen = _glance(image)
+        # Of a PNG without EXIF in its header, Pillow decodes all pixels to see whether it comes after them.
         _refuse_too_large(image.width, image.height, max_pixels)
+        seen = _glance(image, image.getexif)
         pixels = _decode_jpeg(data, image, channels, at_least_px)
         if pixels is not None:
             return _turn(pixels, seen.orientation), seen
@@ -264,8 +272,8 @@ def _open(data: bytes) -> Image.Image:
     return Image.open(BytesIO(data), formats=PILLOW_FORMATS)
 
 
-def _glance(image: Image.Image) -> Glance:
-    turn = _orientation(image)
+def _glance(image: Image.Image, exif: Callable[[], Image.Exif]) -> Glance:
+    turn = _orientation(exif)
     W, H = image.size
     # Pillow turns the size of a TIFF already when it opens one.
     if turn >= 5 and image.format != "TIFF":
@@ -273,10 +281,10 @@ def _glance(image: Image.Image) -> Glance:
     return Glance(W, H, "JPEG" if image.format == "MPO" else image.format or "", image.mode, turn)
 
 
-def _orientation(image: Image.Image) -> int:
+def _orientation(exif: Callable[[], Image.Exif]) -> int:
     """Read the EXIF turn; a damaged EXIF block counts as none."""
     try:
-        turn = image.getexif().get(ORIENTATION, 1)
+        turn = exif().get(ORIENTATION, 1)
     except Exception:
         return 1
     return turn if turn in range(1, 9) else 1
@@ -301,7 +309,7 @@ def _decode_jpeg(data: bytes, image: Image.Image, channels: int, at_least_px: in
 def _pixels(image: Image.Image, background: tuple[int, int, int], channels: int) -> np.ndarray:
     image.load()
     # Read after load: Pillow has turned a TIFF by then, and says so.
-    turn = _orientation(image)
+    turn = _orientation(image.getexif)
     return _turn(_channels(np.asarray(flatten(image, background)), channels), turn)
 
 

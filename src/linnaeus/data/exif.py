@@ -15,6 +15,7 @@ from typing import BinaryIO
 from PIL import Image
 
 from linnaeus.data.decode import MAX_BYTES, read_bytes
+from linnaeus.data.exif_header import header_exif
 from linnaeus.data.verdict import PILLOW_FORMATS
 from linnaeus.machine import cores_here
 from linnaeus.records import Place
@@ -23,8 +24,6 @@ MAKE, MODEL, EXIF = 0x010F, 0x0110, 0x8769
 TAKEN, DIGITISED, SERIAL = 0x9003, 0x9004, 0xA431
 CHUNK = 64
 """Pictures per task."""
-PNG_CHUNKS = 100_000
-"""No picture within the limit of bytes has so many: a made-up file must not be walked for ever."""
 WORKERS_AT_MOST = 32
 
 
@@ -84,17 +83,7 @@ def read_shot(place: Place) -> Shot:
 
 
 def _shot(file: BinaryIO) -> Shot:
-    image = Image.open(file, formats=PILLOW_FORMATS)
-    if image.format == "PNG" and not {"exif", "Raw profile type exif"} & set(image.info):
-        # Pillow would decode all pixels to see whether EXIF comes after them.
-        exif = Image.Exif()
-        exif.load(_png_exif(file))
-    else:
-        exif = image.getexif()
-    return _shot_of(exif)
-
-
-def _shot_of(exif: Image.Exif) -> Shot:
+    exif = header_exif(Image.open(file, formats=PILLOW_FORMATS))
     inner = exif.get_ifd(EXIF)
     named = [_text(value) for value in (exif.get(MAKE), exif.get(MODEL), inner.get(SERIAL))]
     make, model, serial = named
@@ -102,20 +91,6 @@ def _shot_of(exif: Image.Exif) -> Shot:
     camera = model if make and model.lower().startswith(make.lower()) else f"{make} {model}".strip()
     taken = _time(inner.get(TAKEN)) or _time(inner.get(DIGITISED))
     return Shot(f"{camera} {serial}".strip() if camera else "", taken)
-
-
-def _png_exif(file: BinaryIO) -> bytes:
-    """Walk the chunks of a PNG to the one with EXIF; b"" if there is none."""
-    file.seek(8)
-    for _ in range(PNG_CHUNKS):
-        head = file.read(8)
-        if len(head) < 8 or head[4:] == b"IEND":
-            break
-        length = int.from_bytes(head[:4], "big")
-        if head[4:] == b"eXIf":
-            return b"Exif\0\0" + file.read(length)
-        file.seek(length + 4, os.SEEK_CUR)
-    return b""
 
 
 def _text(value: object) -> str:

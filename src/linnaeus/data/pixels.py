@@ -8,6 +8,8 @@ from functools import cached_property
 import numpy as np
 
 from linnaeus.data.decode import middle, prepare, read_bytes
+from linnaeus.data.diary import content_hash
+from linnaeus.data.filenames import printable
 from linnaeus.data.shards import Shard
 from linnaeus.errors import PictureError
 from linnaeus.records import Place, Preprocessing
@@ -44,7 +46,7 @@ class Pixels:
             raise IndexError(row)
         row = int(row) % len(self)
         if row in self._problems:
-            raise self._problems[row]
+            raise self._problems[row].of(printable(self._places[row].path))
         h, w, C = self._height[row], self._width[row], self._preprocessing.channels
         shard = self._shards[self._shard[row]] if self._shard[row] >= 0 else None
         if shard is None:
@@ -124,9 +126,12 @@ class Pixels:
         return taken
 
     def _decode_again(self, row: int) -> np.ndarray:
-        """Decode a picture for which the cache had no room."""
+        """Decode a picture for which the cache had no room, if it still is what was scanned."""
         place = self._places[row]
-        picture = prepare(read_bytes(place), place.layout, self._preprocessing)
-        if picture.shape[:2] != (self._height[row], self._width[row]):
-            raise PictureError("unreadable", "the file changed after it was scanned")
-        return picture
+        try:
+            data = read_bytes(place)
+            if bytes.fromhex(content_hash(data, place.layout)) != self._table["hash"][row].tobytes():
+                raise PictureError("unreadable", "the file changed after it was scanned")
+            return prepare(data, place.layout, self._preprocessing)
+        except PictureError as error:
+            raise error.of(printable(place.path)) from None

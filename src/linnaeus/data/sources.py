@@ -12,7 +12,7 @@ from linnaeus.data.binary import find_binary, list_binary
 from linnaeus.data.builtin import open_builtin
 from linnaeus.data.catalog import CATALOG
 from linnaeus.data.embedded import find_embedded, list_embedded
-from linnaeus.data.filenames import is_hidden, is_picture_name, split_of
+from linnaeus.data.filenames import is_hidden, is_picture_name, printable, split_of
 from linnaeus.data.folders import Progress
 from linnaeus.data.manifest import TABLE_EXTENSIONS, is_manifest, list_manifest
 from linnaeus.data.tree import list_folder
@@ -48,6 +48,7 @@ def open_source(
         if typed in CATALOG and (data_dir is not None or not os.path.lexists(path)):
             return open_builtin(CATALOG[typed], data_dir=data_dir, cache_dir=cache_dir, progress=progress)
         dataset = _open_path(path, typed, cache_dir, progress)
+        dataset = replace(dataset, name=printable(dataset.name))
     except OSError as error:
         raise SourceError(
             f"{typed} cannot be opened.", got=str(error), fix="check the path and its permissions."
@@ -116,9 +117,9 @@ def _descend(folder: Path) -> tuple[Path, tuple[Finding, ...]]:
         data = any(is_picture_name(name) or name.lower().endswith((*TABLE_EXTENSIONS, ".bin")) for name in files)
         if len(folders) != 1 or data or split_of(folders[0].name) or not _goes_on(folders[0].path):
             break
-        beside += [os.path.relpath(os.path.join(folder, name), top) for name in files]
+        beside += [printable(os.path.relpath(os.path.join(folder, name), top)) for name in files]
         folder = Path(folders[0].path)
-    evidence = f"{len(beside)} files lie above the folder {os.path.relpath(folder, top)}"
+    evidence = f"{len(beside)} files lie above the folder {printable(os.path.relpath(folder, top))}"
     return folder, (Finding("other files", tuple(sorted(beside)), evidence, "note"),) if beside else ()
 
 

@@ -136,7 +136,9 @@ class _Listing:
     def _take(self, files: Iterable[str], label: str | None, split: str) -> None:
         for id in files:
             if not is_picture_name(id):
-                self._set_aside("not a picture", id, f"a file ending in {os.path.splitext(id)[1] or 'nothing'}")
+                self._set_aside(
+                    "not a picture", id, f"a file ending in {os.path.splitext(printable(id))[1] or 'nothing'}"
+                )
             elif label is None:
                 self._set_aside("outside the splits", id, "lies beside train, val and test")
             else:

@@ -64,6 +64,11 @@ class Exported:
         """What promises and sets rest on; its detector is in the graph."""
         return self.card.judgement
 
+    @property
+    def tells_unknown(self) -> bool:
+        """Whether `judge` says how strange pictures are."""
+        return UNKNOWN_SCORE in self.card.outputs and self.judgement is not None
+
     def read(self, data: bytes) -> np.ndarray:
         """Bring the bytes of a file to what the graph takes: uint8 [size_px, size_px, C], or [H, W, 3] for any size.
 

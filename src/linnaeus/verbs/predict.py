@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from linnaeus.data.decode import read_bytes
+from linnaeus.data.filenames import printable
 from linnaeus.errors import CheckFailed, ModelError, PictureError
 from linnaeus.machine import cores_here
 from linnaeus.metrics.abstention import UNKNOWN, Judged, Judgement, keeps, rounded, together
@@ -26,6 +27,8 @@ UNSURE = "unsure"
 """What is said where an answer would break the promised share of errors."""
 MAX_ERROR = 0.05
 COVERAGE = 0.9
+TRUTHS = ("unknown", "accepted")
+"""The columns of truth values."""
 
 
 class Model(Protocol):
@@ -49,6 +52,11 @@ class Model(Protocol):
     @property
     def judgement(self) -> Judgement | None:
         """What promises and sets rest on."""
+        ...
+
+    @property
+    def tells_unknown(self) -> bool:
+        """Whether `judge` says how strange pictures are."""
         ...
 
     def read(self, data: bytes) -> np.ndarray:
@@ -113,7 +121,7 @@ class Answers:
         N, readable = len(self.paths), [not error for error in self.errors]
         all_readable = all(readable)
         best = np.where(readable, np.nan_to_num(self.probabilities).argmax(1), -1)
-        table: dict[str, Any] = {"path": list(self.paths)}
+        table: dict[str, Any] = {"path": [printable(path) for path in self.paths]}
         table["answer"] = [self._answer(row, int(best[row])) for row in range(N)]
         table["predicted"] = [self.classes[k] if k >= 0 else "" for k in best]
         table["confidence"] = [float(self.probabilities[row, k]) if k >= 0 else None for row, k in enumerate(best)]
@@ -258,7 +266,7 @@ class _Rules:
 def _answers(model: Model, rules: _Rules, portions: list[_Portion]) -> Answers:
     paths = tuple(path for one in portions for path in one.paths)
     errors = tuple(error for one in portions for error in one.errors)
-    judged = together([one.judged for one in portions if len(one.judged.probabilities)] or [portions[0].judged])
+    judged = together([one.judged for one in portions])
     rows, N = [row for row, error in enumerate(errors) if not error], len(paths)
     answers = Answers(
         paths=paths,
@@ -284,7 +292,8 @@ def _judge(model: Model, pictures: list[np.ndarray]) -> Judged:
     if len(sizes) == 1:
         return model.judge(np.stack(pictures))
     if not sizes:
-        return Judged(np.zeros((0, len(model.classes))))
+        strange = (np.zeros(0), np.zeros(0, bool)) if model.tells_unknown else (None, None)
+        return Judged(np.zeros((0, len(model.classes))), *strange)
     return together([model.judge(picture[None]) for picture in pictures])
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 
 from linnaeus.data.cache import Scan
+from linnaeus.data.filenames import printable
 from linnaeus.data.verdict import EXTENSIONS
 from linnaeus.records import Dataset, Finding
 from linnaeus.verbs.audit.copies import Copies
@@ -60,7 +61,8 @@ def account(dataset: Dataset, findings: Sequence[Finding]) -> dict[str, int]:
 def _problems(dataset: Dataset, scan: Scan) -> Iterator[Finding]:
     for row, error in sorted(scan.problems.items()):
         example = dataset.examples[row]
-        yield Finding(error.reason, (example.id,), f"{example.place.path}: {error.detail or error.reason}", "set aside")
+        evidence = f"{printable(example.place.path)}: {error.detail or error.reason}"
+        yield Finding(error.reason, (example.id,), evidence, "set aside")
 
 
 def _same_bytes(dataset: Dataset, scan: Scan) -> Iterator[Finding]:

@@ -147,7 +147,7 @@ def _write_out(
     for room in ROOMS:
         sections = tell(Budget(room))
         text = page(evidence, sections, words)
-        if len(text.encode()) <= MOST_BYTES:
+        if len(text.encode(errors="backslashreplace")) <= MOST_BYTES:
             break
     write_text(out.with_suffix(".md"), markdown(evidence, sections, words))
     write_text(out.with_suffix(".json"), json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n")
