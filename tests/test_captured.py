@@ -141,6 +141,41 @@ def test_a_step_that_cannot_be_recorded_is_taken_as_usual():
     assert all(torch.equal(value, net.state_dict()[key]) for key, value in usual.items())
 
 
+def test_gradients_of_a_recording_that_broke_off_are_not_learned_from(monkeypatch):
+    """On a GPU they were never computed; what raises at the end of a capture hides what broke it."""
+
+    class Breaking(Told):
+        def record(self, work):
+            with monkeypatch.context() as patch:
+                patch.setattr(nn.utils, "clip_grad_norm_", lambda *given: torch.zeros(2).view(3))
+                try:
+                    work()
+                finally:
+                    raise RuntimeError("the capture was invalidated")
+
+    def weights(recorder):
+        torch.manual_seed(0)
+        net, engine = nn.Sequential(nn.Flatten(), nn.Linear(243, 4)), Engine()
+        optimizer = make_optimizer(net, OptimSettings(name="sgd", lr=0.05), set(), {})
+        captured = []
+
+        def quicken(take, net):
+            captured.append(Captured(take, net, recorder))
+            return captured[0]
+
+        make_recordable(optimizer, engine.device)
+        steps = train(
+            net, batches((6,) * 8), supervised(), optimizer, lambda _: 1.0, engine, clip_norm=100.0, quicken=quicken
+        )
+        assert len(list(steps)) == 8
+        return net[1].weight, captured[0].trouble
+
+    (usual, none), (same, trouble) = weights(Told()), weights(Breaking())
+    assert torch.equal(usual, same)
+    assert none == ""
+    assert "shape '[3]' is invalid" in trouble
+
+
 def test_what_does_not_record_is_never_recorded():
     recorder = Told()
     learn(recorder=recorder, records=False)

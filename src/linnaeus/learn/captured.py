@@ -129,7 +129,7 @@ class Captured:
         try:
             outcome, seconds = self._recorder.timed(lambda: self._as_usual(batch))
         except RuntimeError as error:
-            self._note(error)
+            self._give_up(error)
             self._used = self._network
             return self._as_usual(batch)
         compiling.took(seconds)
@@ -141,7 +141,7 @@ class Captured:
                 recording.make(lambda given: self._take(self._used, given), batch)  # type: ignore[arg-type]
             except RuntimeError as error:
                 # A network of the user's own may ask the device for a value: it is trained as it is, only slower.
-                self._note(error)
+                self._give_up(error)
                 return self._as_usual(batch)
             return self._replayed(recording)(batch)
 
@@ -156,8 +156,13 @@ class Captured:
 
         return step
 
-    def _note(self, error: RuntimeError) -> None:
-        self.trouble = (str(error).strip() or type(error).__name__).splitlines()[0]
+    def _give_up(self, error: RuntimeError) -> None:
+        """Keep the reason, and drop the gradients of a step that broke off: they may never have been computed."""
+        # The end of a broken capture raises an error of its own, which says nothing of the cause.
+        cause = error.__context__ or error
+        self.trouble = (str(cause).strip() or type(cause).__name__).splitlines()[0]
+        for one in self._parameters:
+            one.grad = None
 
 
 class _Recording:
