@@ -116,6 +116,7 @@ WAYS = {
     "muon": SMALL,
     "two pieces": SMALL | {"pieces": 2},
     "thawing": {"own": True, "model.unfreeze_every": 1, "optim.clip_norm": 1.0},
+    "thawing by sgd": {"own": True, "model.unfreeze_every": 1, "optim.name": "sgd"},
     "freezing in two pieces": SMALL | {"model.freeze_after": (0.3, 0.6), "pieces": 2},
     "thawing in two pieces": SMALL | {"model.unfreeze_every": 1, "pieces": 2},
     "kept outputs of frozen stages": {"own": True, "model.freeze": 2, "train.views": 2, "train.precision": "bf16"},

@@ -130,7 +130,12 @@ def make_optimizer(
         case "adamw":
             return AdamW(described, lr, betas=(momentum, 0.999), eps=settings.eps, fused=True)
         case "sgd":
-            return SGD(described, lr, momentum=momentum, nesterov=momentum > 0, fused=True)
+            sgd = SGD(described, lr, momentum=momentum, nesterov=momentum > 0, fused=True)
+            # It would make them in its first step, and would fail where a stage thaws later: the same bits either way.
+            if momentum:
+                trained = [one for parameters in groups.values() for one in parameters]
+                sgd.state.update({one: {"momentum_buffer": torch.zeros_like(one)} for one in trained})
+            return sgd
         case "muon":
             return Muon(described, lr, momentum=momentum, dtype=dtype)
 
