@@ -332,6 +332,14 @@ def test_frozen_stages_may_be_computed_once_in_either_precision(train_quickly, o
     assert "frozen stages" in run.summary()["stages"]
 
 
+@pytest.mark.parametrize(("freeze", "kept"), [("backbone", False), (2, True)])
+def test_cutmix_keeps_outputs_of_frozen_stages_where_there_is_something_to_cut(train_quickly, own, freeze, kept):
+    run = train_quickly(**own, **{"model.freeze": freeze, "train.views": 2, "augment.cutmix": 1.0})
+    told = {one["setting"]: one["value"] for one in run.summary()["decisions"]}
+    assert ("frozen stages" in run.summary()["stages"]) is kept
+    assert told.get("train.views") == (None if kept else 0)
+
+
 def test_adversarial_training_learns_something_else_and_the_same_every_time(train_quickly, own):
     own = own | {"optim.ema": None}
     plain = train_quickly(**own)

@@ -44,6 +44,8 @@ from linnaeus.records import Decision
 from linnaeus.run import Run
 from linnaeus.talk import Clock, Talk
 
+NOTHING_TO_CUT = "CutMix needs something with height and width, which what the frozen stages give has not"
+
 
 class Fit:
     """One gradient training.
@@ -227,7 +229,12 @@ class Fit:
             return None
         self._hold_stages(0)
         example = self.from_bytes(torch.from_numpy(self._sample(2)).to(self.engine.device))
-        return halves_of(self.network, example, views * len(self.feed.rows), self.engine)
+        halves = halves_of(self.network, example, views * len(self.feed.rows), self.engine)
+        if halves is None or not self.recipe.augment.cutmix or halves[0](example).ndim == 4:
+            return halves
+        self.decisions.append(Decision("train.views", 0, NOTHING_TO_CUT))
+        self.talk.say(f"train.views = 0: {NOTHING_TO_CUT}")
+        return None
 
     def _use(self, halves: tuple[nn.Module, nn.Module] | None, views: int) -> None:
         """Compute what the frozen half gives for some views, and train the other half on that."""
