@@ -309,7 +309,7 @@ class Fit:
         """Take in what steps found, as far as it is known."""
         progress = self.state.progress
         for one in read:
-            check_finite(one.loss, one.step.number, self.network, self.state.optimizer)
+            check_finite(one.loss, one.step.number, self.network, self.recipe.optim)
             progress.loss_sum += one.loss * one.step.n
             progress.right += one.right
             progress.seen += one.step.n
@@ -361,7 +361,7 @@ class Fit:
             network = copy.deepcopy(self.network)
             network.load_state_dict(self.state.average.values)
         answers = torch.cat([part.double() for part in self.validation.logits(network, upper)])
-        check_answers(answers, self.state.progress.step, self.network, self.state.optimizer)
+        check_answers(answers, self.state.progress.step, self.network, self.recipe.optim)
         return self.validation.level(answers.numpy())
 
     def _weights(self) -> dict[str, torch.Tensor]:
