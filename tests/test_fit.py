@@ -17,6 +17,7 @@ from linnaeus.config import load_recipe
 from linnaeus.errors import Interrupted, ModelError, SettingsError
 from linnaeus.learn import budget, fit, start
 from linnaeus.learn.balance import Settled
+from linnaeus.learn.engine import Engine
 from linnaeus.learn.fit import Fit
 from linnaeus.talk import Clock
 
@@ -367,3 +368,27 @@ def test_stages_stand_still_one_after_the_other_once_their_share_of_the_run_is_o
 def test_more_stages_than_there_are_cannot_be_frozen(train_quickly):
     with pytest.raises(ModelError, match="freeze_after"):
         train_quickly(**SMALL, **{"model.freeze_after": (0.1, 0.2, 0.3, 0.4, 0.5)})
+
+
+TORCHS_WORDS = (
+    "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 7.79 GiB of which 1.20 GiB is free. "
+    "If reserved but unallocated memory is large try setting PYTORCH_ALLOC_CONF=expandable_segments:True."
+)
+
+
+@pytest.mark.parametrize(("batch_size", "advised"), [(16, "train.batch_size=8"), (1, "data.size_px=10")])
+def test_a_batch_that_does_not_fit_into_memory_is_told_with_one_that_may(
+    train_quickly, own, monkeypatch, batch_size, advised
+):
+    def full(*_):
+        raise torch.OutOfMemoryError(TORCHS_WORDS)
+
+    monkeypatch.setattr(Engine, "gradient", full)
+    with pytest.raises(SettingsError, match="memory") as caught:
+        train_quickly(**own, **{"train.batch_size": batch_size, "data.size_px": 20})
+    assert caught.value.got.startswith(
+        f"batches of {batch_size} pictures of 20 px: CUDA out of memory. Tried to allocate 2"
+    )
+    assert "1.20 GiB" in caught.value.got
+    assert "PYTORCH" not in caught.value.got
+    assert caught.value.fix.startswith(f"--set {advised},")

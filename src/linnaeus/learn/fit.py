@@ -14,7 +14,7 @@ from torch import nn
 
 from linnaeus.config import Recipe
 from linnaeus.data.batches import Feed
-from linnaeus.errors import Interrupted, RunError
+from linnaeus.errors import Interrupted, RunError, SettingsError
 from linnaeus.learn.aim import objective_of, sampling_for
 from linnaeus.learn.balance import Settled, certain
 from linnaeus.learn.budget import Budget
@@ -113,7 +113,17 @@ class Fit:
         self.saved_at, self.began_at = time.monotonic(), time.perf_counter()
 
     def run_through(self) -> Fitted:
-        """Train to the end; save on the way and when interrupted."""
+        """Train to the end; save on the way and when interrupted.
+
+        Raises:
+            SettingsError: The device's memory holds no batch of this size.
+        """
+        try:
+            return self._run_through()
+        except torch.OutOfMemoryError as error:
+            raise _too_large(self.feed.batch_size, self.material.preprocessing.size_px, error) from None
+
+    def _run_through(self) -> Fitted:
         resumed = self._load()
         if resumed:
             self._settle()
@@ -390,3 +400,14 @@ class Fit:
         decisions = [*self.decisions, *(self.quick.decisions() if self.quick is not None else ())]
         epochs, pulse = progress.step / self.feed.steps_per_epoch, self.pulse
         return Fitted(epochs, progress.best_epoch, stopped, tuple(decisions), pulse.waited, pulse.pictures_per_s)
+
+
+def _too_large(batch_size: int, size_px: int, error: torch.OutOfMemoryError) -> SettingsError:
+    # Which allocation failed, and what the device had; the rest is advice about PyTorch's allocator.
+    what = ". ".join(str(error).split(". ")[:3])
+    smaller = f"--set train.batch_size={batch_size // 2}" if batch_size > 1 else f"--set data.size_px={size_px // 2}"
+    return SettingsError(
+        "train.batch_size and data.size_px should leave a training step room in the device's memory.",
+        got=f"batches of {batch_size} pictures of {size_px} px: {what}",
+        fix=f"{smaller}, or a smaller network.",
+    )
