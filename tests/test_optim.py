@@ -270,6 +270,20 @@ def test_the_average_follows_its_formula_and_forgets_the_start(net):
     torch.testing.assert_close(average.values["0.weight"], expected, rtol=0, atol=1e-5)
 
 
+def test_the_average_is_that_of_one_tensor_after_the_other_to_the_last_bit(net):
+    average = Average(net, 0.9)
+    expected = {name: value.clone() for name, value in net.state_dict().items()}
+    draw = torch.Generator().manual_seed(0)
+    for update in range(1, 12):
+        for value in net.state_dict().values():
+            value.add_(torch.randn(value.shape, generator=draw) if value.dtype.is_floating_point else 1)
+        average.update(net)
+        weight = 1 - min(0.9, (1 + update) / (10 + update))
+        for name, value in net.state_dict().items():
+            expected[name] = expected[name].lerp(value, weight) if value.dtype.is_floating_point else value.clone()
+    assert all(torch.equal(average.values[name], value) for name, value in expected.items())
+
+
 def test_the_average_copies_counters_and_averages_statistics(net):
     average = Average(net, 0.999)
     net(torch.ones(4, 3, 6, 6))
