@@ -25,6 +25,20 @@ def network(num_classes, in_chans=3, width=4):
     return nn.Sequential(nn.Conv2d(in_chans, width, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes))
 """
 
+TWO_NAMES = """
+from torch import nn
+
+class Network(nn.Module):
+    def __init__(self, num_classes, in_chans=3):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(in_chans, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.norm = self.body[1]
+        self.head = nn.Linear(4, num_classes)
+
+    def forward(self, x):
+        return self.head(self.body(x))
+"""
+
 
 def make(name, size_px=32, classes=("a", "b", "c"), channels=3, **options):
     torch.manual_seed(0)
@@ -62,6 +76,15 @@ def test_a_model_answers_the_same_after_saving_and_loading(tmp_path, name):
     assert (loaded.classes, loaded.preprocessing) == (made.classes, made.preprocessing)
     assert loaded.calibration == made.calibration
     assert loaded.about == {"seed": 3}
+
+
+def test_a_layer_under_two_names_is_saved_and_comes_back_as_one(tmp_path):
+    (tmp_path / "mine.py").write_text(TWO_NAMES)
+    made = make(f"{tmp_path / 'mine.py'}:Network")
+    made.save(tmp_path / "model")
+    loaded = Classifier.load(tmp_path / "model")
+    assert loaded.network.norm is loaded.network.body[1]
+    assert np.array_equal(loaded.logits([some()]), made.logits([some()]))
 
 
 def test_options_of_the_network_come_back(tmp_path):

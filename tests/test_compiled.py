@@ -40,6 +40,21 @@ def test_what_brought_nothing_is_not_tried_again(tmp_path):
     assert not Compiling("auto", 10**6, "a network", tmp_path).pays(0.010)
 
 
+def test_what_compiling_brings_is_judged_by_the_quickest_ways(tmp_path):
+    first = Compiling("on", 10, "a network", tmp_path)
+    first.took(1.0)
+    first.remember({"as usual": 0.040, "replayed": 0.010, "compiled": 0.020, "compiled and replayed": 0.010})
+    assert not Compiling("auto", 10**6, "a network", tmp_path).pays(0.010)
+
+
+def test_a_further_kind_of_step_adds_to_the_seconds_of_compiling(tmp_path):
+    first = Compiling("on", 10, "a network", tmp_path)
+    first.took(2.0)
+    first.remember({"as usual": 0.010, "compiled": 0.005})
+    first.took(3.0)
+    assert "5 s (as last time)" in _reason(Compiling("auto", 10, "a network", tmp_path))
+
+
 def test_a_broken_note_is_as_good_as_none(tmp_path):
     first = Compiling("on", 10, "a network", tmp_path)
     first.took(1.0)

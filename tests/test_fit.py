@@ -17,6 +17,7 @@ from linnaeus.config import load_recipe
 from linnaeus.errors import Interrupted, ModelError, SettingsError
 from linnaeus.learn import budget, fit, start
 from linnaeus.learn.balance import Settled
+from linnaeus.learn.engine import Engine
 from linnaeus.learn.fit import Fit
 from linnaeus.learn.late import Late
 from linnaeus.talk import Clock
@@ -124,6 +125,7 @@ WAYS = {
     "muon": SMALL,
     "two pieces": SMALL | {"pieces": 2},
     "thawing": {"own": True, "model.unfreeze_every": 1, "optim.clip_norm": 1.0},
+    "thawing by sgd": {"own": True, "model.unfreeze_every": 1, "optim.name": "sgd"},
     "freezing in two pieces": SMALL | {"model.freeze_after": (0.3, 0.6), "pieces": 2},
     "thawing in two pieces": SMALL | {"model.unfreeze_every": 1, "pieces": 2},
     "kept outputs of frozen stages": {"own": True, "model.freeze": 2, "train.views": 2, "train.precision": "bf16"},
@@ -339,6 +341,14 @@ def test_frozen_stages_may_be_computed_once_in_either_precision(train_quickly, o
     assert "frozen stages" in run.summary()["stages"]
 
 
+@pytest.mark.parametrize(("freeze", "kept"), [("backbone", False), (2, True)])
+def test_cutmix_keeps_outputs_of_frozen_stages_where_there_is_something_to_cut(train_quickly, own, freeze, kept):
+    run = train_quickly(**own, **{"model.freeze": freeze, "train.views": 2, "augment.cutmix": 1.0})
+    told = {one["setting"]: one["value"] for one in run.summary()["decisions"]}
+    assert ("frozen stages" in run.summary()["stages"]) is kept
+    assert told.get("train.views") == (None if kept else 0)
+
+
 def test_adversarial_training_learns_something_else_and_the_same_every_time(train_quickly, own):
     own = own | {"optim.ema": None}
     plain = train_quickly(**own)
@@ -366,3 +376,27 @@ def test_stages_stand_still_one_after_the_other_once_their_share_of_the_run_is_o
 def test_more_stages_than_there_are_cannot_be_frozen(train_quickly):
     with pytest.raises(ModelError, match="freeze_after"):
         train_quickly(**SMALL, **{"model.freeze_after": (0.1, 0.2, 0.3, 0.4, 0.5)})
+
+
+TORCHS_WORDS = (
+    "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 7.79 GiB of which 1.20 GiB is free. "
+    "If reserved but unallocated memory is large try setting PYTORCH_ALLOC_CONF=expandable_segments:True."
+)
+
+
+@pytest.mark.parametrize(("batch_size", "advised"), [(16, "train.batch_size=8"), (1, "data.size_px=10")])
+def test_a_batch_that_does_not_fit_into_memory_is_told_with_one_that_may(
+    train_quickly, own, monkeypatch, batch_size, advised
+):
+    def full(*_):
+        raise torch.OutOfMemoryError(TORCHS_WORDS)
+
+    monkeypatch.setattr(Engine, "gradient", full)
+    with pytest.raises(SettingsError, match="memory") as caught:
+        train_quickly(**own, **{"train.batch_size": batch_size, "data.size_px": 20})
+    assert caught.value.got.startswith(
+        f"batches of {batch_size} pictures of 20 px: CUDA out of memory. Tried to allocate 2"
+    )
+    assert "1.20 GiB" in caught.value.got
+    assert "PYTORCH" not in caught.value.got
+    assert caught.value.fix.startswith(f"--set {advised},")

@@ -123,7 +123,7 @@ def test_a_finite_loss_passes_the_check():
     net, settings = network(), OptimSettings(name="sgd", lr=0.1)
     optimizer = make_optimizer(net, settings, set(), {})
     for step in train(net, batches(), supervised(), optimizer, lambda _: 1.0, Engine()):
-        check_finite(step.loss.item(), step.number, net, optimizer)
+        check_finite(step.loss.item(), step.number, net, settings)
 
 
 def test_an_infinite_rate_is_stopped_with_step_and_first_broken_weights():
@@ -132,7 +132,7 @@ def test_an_infinite_rate_is_stopped_with_step_and_first_broken_weights():
     steps = train(net, batches(), supervised(), optimizer, lambda _: 1.0, Engine())
     with pytest.raises(NonFiniteError, match=r"step \d+") as caught:
         for step in steps:
-            check_finite(step.loss.item(), step.number, net, optimizer)
+            check_finite(step.loss.item(), step.number, net, settings)
     assert "weights" in caught.value.got
     assert "optim.lr" in caught.value.fix
 
@@ -148,5 +148,22 @@ def test_a_loss_that_overflows_by_itself_is_told_apart_from_broken_weights():
     step = next(train(net, batches(), broken, optimizer, lambda _: 0.0, Engine()))
     net.load_state_dict(network().state_dict())
     with pytest.raises(NonFiniteError, match="inf in step 0") as caught:
-        check_finite(step.loss.item(), step.number, net, optimizer)
+        check_finite(step.loss.item(), step.number, net, settings)
     assert "all weights finite" in caught.value.got
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"name": "adamw", "lr": 0.003}, "it was 0.003: --set optim.lr=0.0003)"),
+        ({"name": "muon", "lr": 0.24}, "it was 0.24: --set optim.lr=0.024)"),
+        (
+            {"name": "muon", "lr": 0.24, "sgd_lr": 106.0},
+            "it was 0.24 and 106: --set optim.lr=0.024 --set optim.sgd_lr=11)",
+        ),
+    ],
+)
+def test_lower_rates_are_advised_than_those_that_were_asked_for(settings, said):
+    with pytest.raises(NonFiniteError) as caught:
+        check_finite(math.nan, 3, network(), OptimSettings(**settings))
+    assert said in caught.value.fix

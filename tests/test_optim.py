@@ -138,6 +138,36 @@ def test_every_optimizer_goes_downhill_and_leaves_frozen_weights_alone(net, name
     assert torch.equal(net[1].weight, frozen)
 
 
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "muon"])
+def test_weights_that_thaw_later_are_trained_by_every_optimizer(net, name):
+    optimizer = make_optimizer(net, OptimSettings(name=name, lr=0.01), set(), {})
+    net[0].requires_grad_(False)
+    before = net[0].weight.detach().clone()
+    for thawed in (False, True):
+        net[0].requires_grad_(thawed)
+        net(torch.ones(2, 3, 6, 6)).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        assert torch.equal(net[0].weight, before) is not thawed
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_sgd_gives_the_weights_of_torchs_own_to_the_last_bit(net, momentum):
+    theirs = network()
+    theirs(torch.zeros(2, 3, 6, 6))
+    settings = OptimSettings(name="sgd", lr=0.1, momentum=momentum, weight_decay=5e-4)
+    ours = make_optimizer(net, settings, set(), {})
+    plain = torch.optim.SGD(
+        theirs.parameters(), 0.1, momentum=momentum, nesterov=momentum > 0, weight_decay=5e-4, fused=True
+    )
+    for step in range(4):
+        gradients(net, step)
+        gradients(theirs, step)
+        ours.step()
+        plain.step()
+    assert all(torch.equal(one, other) for one, other in zip(net.parameters(), theirs.parameters(), strict=True))
+
+
 def test_lower_layers_get_lower_rates(net):
     scales = layer_scales(net, 0.5)
     optimizer = make_optimizer(net, OptimSettings(name="sgd", lr=0.8), set(), scales)
@@ -238,6 +268,20 @@ def test_the_average_follows_its_formula_and_forgets_the_start(net):
         decay = min(0.9, (1 + update) / (10 + update))
         expected = decay * expected + (1 - decay) * net[0].weight.detach()
     torch.testing.assert_close(average.values["0.weight"], expected, rtol=0, atol=1e-5)
+
+
+def test_the_average_is_that_of_one_tensor_after_the_other_to_the_last_bit(net):
+    average = Average(net, 0.9)
+    expected = {name: value.clone() for name, value in net.state_dict().items()}
+    draw = torch.Generator().manual_seed(0)
+    for update in range(1, 12):
+        for value in net.state_dict().values():
+            value.add_(torch.randn(value.shape, generator=draw) if value.dtype.is_floating_point else 1)
+        average.update(net)
+        weight = 1 - min(0.9, (1 + update) / (10 + update))
+        for name, value in net.state_dict().items():
+            expected[name] = expected[name].lerp(value, weight) if value.dtype.is_floating_point else value.clone()
+    assert all(torch.equal(average.values[name], value) for name, value in expected.items())
 
 
 def test_the_average_copies_counters_and_averages_statistics(net):

@@ -33,7 +33,7 @@ from linnaeus.nn.input import FromBytes
 from linnaeus.records import Preprocessing
 from linnaeus.talk import Talk
 
-MEAN, STD, SIZE, STEPS = (0.5, 0.4, 0.3), (0.2, 0.3, 0.25), 12, 16
+MEAN, STD, SIZE, STEPS = (0.5, 0.4, 0.3), (0.2, 0.3, 0.25), 12, 24
 HOW = Preprocessing(size_px=SIZE, resize="squash", mean=MEAN, std=STD)
 MOVES = AugmentSettings(flip="alternating", shift=0.2, fill="reflect")
 SAME = {"rtol": 0, "atol": 0}

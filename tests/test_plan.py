@@ -232,6 +232,12 @@ def test_there_is_a_view_for_each_pass_up_to_the_most_of_the_effort(epochs, view
     assert effort("balanced", **{"train.epochs": epochs}).train.views == views
 
 
+@pytest.mark.parametrize(("freeze", "kept"), [("backbone", False), (3, True)])
+def test_cutmix_takes_views_of_stages_that_give_something_to_cut(freeze, kept):
+    used = effort("balanced", **{"model.freeze": freeze, "augment.cutmix": 1.0})
+    assert bool(used.train.views) is kept
+
+
 def test_effort_stretches_what_learns_from_nothing():
     quick, balanced, best = (effort(name, CIFAR).train.epochs for name in EFFORTS)
     assert 0 < quick < balanced < best

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from linnaeus.errors import ModelError, SettingsError
 from linnaeus.nn import refit as refit_module
@@ -194,6 +195,14 @@ def test_blocks_that_do_not_suffice_are_said():
         without_blocks(made("resnet18"), torch.zeros(1, 3, 64, 64), keep=0.1, judge=lambda _: 0.0)
 
 
+class NoCopies(TorchDispatchMode):
+    """Forbid what brings a tensor to another device."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert func.overloadpacket.__name__ not in ("_to_copy", "copy_"), func
+        return func(*args, **(kwargs or {}))
+
+
 def test_single_weights_become_zero_and_stay_so():
     network = made("resnet18")
     sparse = unstructured(network, 0.6)
@@ -207,6 +216,13 @@ def test_single_weights_become_zero_and_stay_so():
     assert torch.equal(sparse.layer1[0].conv1.weight != 0, kept)
     hold_zeros(network)
     assert zero_share(network) == 0
+
+
+def test_zeros_are_held_on_the_device_to_which_a_network_was_moved():
+    sparse = unstructured(made("resnet18"), 0.6).to("meta")
+    hold_zeros(sparse)
+    with NoCopies():
+        hold_zeros(sparse)
 
 
 def test_no_layer_is_emptied_by_unstructured_pruning():

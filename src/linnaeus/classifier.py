@@ -171,7 +171,11 @@ class Classifier:
     def save(self, folder: Path) -> None:
         """Write the model folder: tensors as safetensors, everything else as JSON, in timm's and the hub's schema."""
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = {name: value.detach().cpu().contiguous() for name, value in self.network.state_dict().items()}
+        # A layer may stand in a network under two names, and safetensors wants tensors that share no memory.
+        tensors = {
+            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, value in self.network.state_dict().items()
+        }
         unfinished = folder / f".{WEIGHTS}.{os.getpid()}.part"
         save_file(tensors, unfinished, {"format": "pt"})
         os.replace(unfinished, folder / WEIGHTS)

@@ -12,7 +12,7 @@ Source:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import repeat
@@ -29,6 +29,11 @@ from linnaeus.learn.objectives import Batch, Outcome
 WARM_UP = 3
 """Steps of each kind that run as usual before one is recorded: libraries choose their kernels in them, and the
 optimizer makes its moments."""
+
+Used = Callable[..., Any]
+"""The network, or what compiling made of it."""
+Taken = Callable[[Batch], Outcome]
+"""A step, taken in one way."""
 
 
 class Recorder(Protocol):
@@ -48,9 +53,10 @@ class Recorder(Protocol):
 
 
 class Captured:
-    """Take steps: the first of each kind as usual, then compiled where that pays, then by replaying a recording.
+    """Take steps: the first of each kind in one way after the other, the rest in the quickest.
 
-    Steps are of one kind where batches have one shape and the same parameters are trained.
+    A step is taken as usual, and compiled where that pays; either is then recorded and replayed. Steps are of one kind
+    where batches have one shape and the same parameters are trained.
 
     Args:
         take: One step. It must do the same work for every step of a kind.
@@ -60,7 +66,8 @@ class Captured:
         records: The step asks the device for no value, and draws nothing on the host: it can be recorded.
 
     Attributes:
-        step_s: Seconds of a step by the way it is taken, "as usual", "compiled", "replayed", as far as they are known.
+        step_s: Seconds of a step by the way it is taken, "as usual", "replayed", "compiled", "compiled and replayed", as
+            far as they are known; of the first kind that was timed.
         trouble: Why recording or compiling did not work, where it was tried.
     """
 
@@ -74,9 +81,9 @@ class Captured:
         records: bool = True,
     ) -> None:
         self._take, self._network, self._recorder = take, network, recorder
-        self._compiling, self._records = compiling, records
-        self._used: Callable[..., Any] = network
-        self._courses: dict[tuple[Any, ...], Iterator[Callable[[Batch], Outcome]]] = {}
+        self._compiling, self._undecided, self._records = compiling, compiling, records
+        self._compiled: Used | None = None
+        self._courses: dict[tuple[Any, ...], Iterator[Taken]] = {}
         self._parameters = list(network.parameters())
         self._changed = [*self._parameters, *network.buffers()]
         self.step_s: dict[str, float] = {}
@@ -90,64 +97,84 @@ class Captured:
             self._courses[key] = self._course()
         return next(self._courses[key])(batch)
 
-    def _course(self) -> Iterator[Callable[[Batch], Outcome]]:
+    def _course(self) -> Iterator[Taken]:
         """Say how each step of one kind is taken, from the first to the last."""
-        yield from repeat(self._as_usual, WARM_UP - 1)
-        yield self._timed("as usual" if self._used is self._network else "compiled")
-        # Decided once: the kinds of steps that come later have fewer steps left to gain from it.
-        compiling, self._compiling = self._compiling, None
-        if compiling is not None and compiling.pays(self.step_s["as usual"]):
-            yield partial(self._compile, compiling)
-            if self._used is not self._network:
-                yield from repeat(self._as_usual, WARM_UP - 1)
-                yield self._timed("compiled")
-                compiling.remember(self.step_s)
-        if self._records and not self.trouble:
+        yield from repeat((yield from self._quickest()))
+
+    def _quickest(self) -> Generator[Taken, None, Taken]:
+        """Take the first steps of one kind in every way; give the quickest."""
+        step_s: dict[str, float] = {}
+        ways: dict[str, Taken] = {}
+        if self._compiled is None:
+            ways |= yield from self._tried(self._network, "as usual", "replayed", step_s)
+            # Decided once: the kinds of steps that come later have fewer steps left to gain from it.
+            compiling, self._undecided = self._undecided, None
+            if compiling is not None and compiling.pays(min(step_s.values())):
+                self._compiled = compiling.compiled(self._network)
+        if self._compiled is not None:
+            yield self._compile
+        if self._compiled is not None:
+            ways |= yield from self._tried(self._compiled, "compiled", "compiled and replayed", step_s)
+            if self._compiling is not None and "as usual" in step_s:
+                self._compiling.remember(step_s)
+        elif not ways:
+            ways |= yield from self._tried(self._network, "as usual", "replayed", step_s)
+        return ways[min(reversed(step_s), key=step_s.__getitem__)]
+
+    def _tried(
+        self, used: Used, way: str, replayed: str, step_s: dict[str, float]
+    ) -> Generator[Taken, None, dict[str, Taken]]:
+        """Take steps with a network, and replay one where that works; give both ways, and note their seconds."""
+        ways: dict[str, Taken] = {way: partial(self._aside, used)}
+        yield from repeat(ways[way], WARM_UP - 1)
+        yield self._timed(ways[way], way, step_s)
+        if self._records:
             recording = _Recording(self._recorder)
-            yield self._recorded(recording)
+            yield self._recorded(recording, used)
             if recording.is_made:
-                yield self._timed("replayed", recording)
-                if self.step_s["replayed"] <= self.step_s.get("compiled", self.step_s["as usual"]):
-                    yield from repeat(self._replayed(recording))
-        yield from repeat(self._as_usual)
+                ways[replayed] = self._replayed(recording)
+                yield self._timed(ways[replayed], replayed, step_s)
+        return ways
 
-    def _as_usual(self, batch: Batch) -> Outcome:
-        return self._recorder.aside(lambda: self._take(self._used, batch))  # type: ignore[arg-type]
+    def _aside(self, used: Used, batch: Batch) -> Outcome:
+        return self._recorder.aside(lambda: self._take(used, batch))  # type: ignore[arg-type]
 
-    def _timed(self, way: str, recording: _Recording | None = None) -> Callable[[Batch], Outcome]:
-        take = self._as_usual if recording is None else self._replayed(recording)
-
+    def _timed(self, take: Taken, way: str, step_s: dict[str, float]) -> Taken:
         def step(batch: Batch) -> Outcome:
-            outcome, self.step_s[way] = self._recorder.timed(lambda: take(batch))
+            self.step_s = self.step_s or step_s
+            outcome, step_s[way] = self._recorder.timed(lambda: take(batch))
             return outcome
 
         return step
 
-    def _compile(self, compiling: Compiling, batch: Batch) -> Outcome:
-        """Take the first compiled step, which compiles."""
-        self._used = compiling.compiled(self._network)
+    def _compile(self, batch: Batch) -> Outcome:
+        """Take the first compiled step of a kind, which compiles."""
+        assert self._compiling is not None
+        assert self._compiled is not None
+        compiled = self._compiled
         try:
-            outcome, seconds = self._recorder.timed(lambda: self._as_usual(batch))
+            outcome, seconds = self._recorder.timed(lambda: self._aside(compiled, batch))
         except RuntimeError as error:
-            self._note(error)
-            self._used = self._network
-            return self._as_usual(batch)
-        compiling.took(seconds)
-        return outcome
+            self._give_up("compiling", error)
+            self._compiled = None
+        else:
+            self._compiling.took(seconds)
+            return outcome
+        return self._aside(self._network, batch)
 
-    def _recorded(self, recording: _Recording) -> Callable[[Batch], Outcome]:
+    def _recorded(self, recording: _Recording, used: Used) -> Taken:
         def step(batch: Batch) -> Outcome:
             try:
-                recording.make(lambda given: self._take(self._used, given), batch)  # type: ignore[arg-type]
+                recording.make(lambda given: self._take(used, given), batch)  # type: ignore[arg-type]
             except RuntimeError as error:
                 # A network of the user's own may ask the device for a value: it is trained as it is, only slower.
-                self._note(error)
-                return self._as_usual(batch)
-            return self._replayed(recording)(batch)
+                self._give_up("recording", error)
+                self._records = False
+            return self._replayed(recording)(batch) if recording.is_made else self._aside(used, batch)
 
         return step
 
-    def _replayed(self, recording: _Recording) -> Callable[[Batch], Outcome]:
+    def _replayed(self, recording: _Recording) -> Taken:
         def step(batch: Batch) -> Outcome:
             outcome = recording.replay(batch)
             # A replay changes weights behind PyTorch's back; whoever keeps something made from them must hear of it.
@@ -156,8 +183,14 @@ class Captured:
 
         return step
 
-    def _note(self, error: RuntimeError) -> None:
-        self.trouble = (str(error).strip() or type(error).__name__).splitlines()[0]
+    def _give_up(self, what: str, error: RuntimeError) -> None:
+        """Keep the reason, and drop the gradients of a step that broke off: they may never have been computed."""
+        # The end of a broken capture raises an error of its own, which says nothing of the cause.
+        cause = error.__context__ or error
+        reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
+        self.trouble += f"{'; ' if self.trouble else ''}{what} did not work: {reason}"
+        for one in self._parameters:
+            one.grad = None
 
 
 class _Recording:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -25,7 +26,7 @@ class Cost:
     """What compiling costs and brings.
 
     Attributes:
-        compile_s: Seconds until the first compiled step is done.
+        compile_s: Seconds of the steps that compile: the first of each kind.
         saves: Share of a step's time that it saves.
     """
 
@@ -58,11 +59,11 @@ class Compiling:
         self._folder = folder or default_cache_dir() / "compiled"
         key = hashlib.sha256(f"{torch.__version__}\n{MODE}\n{what}".encode()).hexdigest()[:24]
         self._path = self._folder / f"{key}.json"
-        self._seconds = 0.0
+        self._seconds, self._saves = 0.0, math.nan
         self.reason = ""
 
     def pays(self, step_s: float) -> bool:
-        """Tell whether to compile a network whose steps take so long."""
+        """Tell whether to compile a network whose steps take so long, in the quickest way that is known."""
         if self._asked != "auto":
             self.reason = "as asked for"
             return self._asked == "on"
@@ -79,13 +80,22 @@ class Compiling:
         return torch.compile(network, mode=MODE, dynamic=False)
 
     def took(self, seconds: float) -> None:
-        """Note the seconds until the first compiled step was done."""
-        self._seconds = seconds
+        """Add the seconds of a step that compiled."""
+        self._seconds += seconds
+        self._keep()
 
     def remember(self, step_s: Mapping[str, float]) -> None:
-        """Keep what compiling cost and brought, for the next run."""
-        before, after = step_s["as usual"], step_s["compiled"]
-        write_json(self._path, asdict(Cost(self._seconds, 1 - after / before if before else 0.0)))
+        """Keep what compiling cost and brought, for the next run: the quickest compiled way against the quickest other."""
+        before, after = (
+            min(seconds for way, seconds in step_s.items() if way.startswith("compiled") is compiled)
+            for compiled in (False, True)
+        )
+        self._saves = 1 - after / before if before else 0.0
+        self._keep()
+
+    def _keep(self) -> None:
+        if not math.isnan(self._saves):
+            write_json(self._path, asdict(Cost(self._seconds, self._saves)))
 
     def _cost(self) -> tuple[Cost, bool]:
         try:

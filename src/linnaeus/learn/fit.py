@@ -14,7 +14,7 @@ from torch import nn
 
 from linnaeus.config import Recipe
 from linnaeus.data.batches import Feed
-from linnaeus.errors import Interrupted, RunError
+from linnaeus.errors import Interrupted, RunError, SettingsError
 from linnaeus.learn.aim import objective_of, sampling_for
 from linnaeus.learn.balance import Settled, certain
 from linnaeus.learn.budget import Budget
@@ -43,6 +43,8 @@ from linnaeus.nn.sparse import hold_zeros
 from linnaeus.records import Decision
 from linnaeus.run import Run
 from linnaeus.talk import Clock, Talk
+
+NOTHING_TO_CUT = "CutMix needs something with height and width, which what the frozen stages give has not"
 
 
 class Fit:
@@ -111,7 +113,17 @@ class Fit:
         self.saved_at, self.began_at = time.monotonic(), time.perf_counter()
 
     def run_through(self) -> Fitted:
-        """Train to the end; save on the way and when interrupted."""
+        """Train to the end; save on the way and when interrupted.
+
+        Raises:
+            SettingsError: The device's memory holds no batch of this size.
+        """
+        try:
+            return self._run_through()
+        except torch.OutOfMemoryError as error:
+            raise _too_large(self.feed.batch_size, self.material.preprocessing.size_px, error) from None
+
+    def _run_through(self) -> Fitted:
         resumed = self._load()
         if resumed:
             self._settle()
@@ -227,7 +239,12 @@ class Fit:
             return None
         self._hold_stages(0)
         example = self.from_bytes(torch.from_numpy(self._sample(2)).to(self.engine.device))
-        return halves_of(self.network, example, views * len(self.feed.rows), self.engine)
+        halves = halves_of(self.network, example, views * len(self.feed.rows), self.engine)
+        if halves is None or not self.recipe.augment.cutmix or halves[0](example).ndim == 4:
+            return halves
+        self.decisions.append(Decision("train.views", 0, NOTHING_TO_CUT))
+        self.talk.say(f"train.views = 0: {NOTHING_TO_CUT}")
+        return None
 
     def _use(self, halves: tuple[nn.Module, nn.Module] | None, views: int) -> None:
         """Compute what the frozen half gives for some views, and train the other half on that."""
@@ -302,7 +319,7 @@ class Fit:
         """Take in what steps found, as far as it is known."""
         progress = self.state.progress
         for one in read:
-            check_finite(one.loss, one.step.number, self.network, self.state.optimizer)
+            check_finite(one.loss, one.step.number, self.network, self.recipe.optim)
             progress.loss_sum += one.loss * one.step.n
             progress.right += one.right
             progress.seen += one.step.n
@@ -356,7 +373,7 @@ class Fit:
             network = copy.deepcopy(self.network)
             network.load_state_dict(self.state.average.values)
         answers = torch.cat([part.double() for part in self.validation.logits(network, upper)])
-        check_answers(answers, self.state.progress.step, self.network, self.state.optimizer)
+        check_answers(answers, self.state.progress.step, self.network, self.recipe.optim)
         return self.validation.level(answers.numpy())
 
     def _weights(self) -> dict[str, torch.Tensor]:
@@ -385,3 +402,14 @@ class Fit:
         decisions = [*self.decisions, *(self.quick.decisions() if self.quick is not None else ())]
         epochs, pulse = progress.step / self.feed.steps_per_epoch, self.pulse
         return Fitted(epochs, progress.best_epoch, stopped, tuple(decisions), pulse.waited, pulse.pictures_per_s)
+
+
+def _too_large(batch_size: int, size_px: int, error: torch.OutOfMemoryError) -> SettingsError:
+    # Which allocation failed, and what the device had; the rest is advice about PyTorch's allocator.
+    what = ". ".join(str(error).split(". ")[:3])
+    smaller = f"--set train.batch_size={batch_size // 2}" if batch_size > 1 else f"--set data.size_px={size_px // 2}"
+    return SettingsError(
+        "train.batch_size and data.size_px should leave a training step room in the device's memory.",
+        got=f"batches of {batch_size} pictures of {size_px} px: {what}",
+        fix=f"{smaller}, or a smaller network.",
+    )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from linnaeus.config import OptimSettings
 from linnaeus.errors import NonFiniteError
 from linnaeus.learn.engine import Engine
 from linnaeus.learn.objectives import Batch, Objective, Outcome
@@ -84,34 +85,36 @@ def train(
         yield Step(number, outcome.loss, outcome.right, outcome.n, factor)
 
 
-def check_finite(loss: float, number: int, network: nn.Module, optimizer: Optimizer) -> None:
+def check_finite(loss: float, number: int, network: nn.Module, settings: OptimSettings) -> None:
     """Stop where the loss of a step is NaN or infinite, and name the likeliest cause.
 
     Raises:
         NonFiniteError: It is.
     """
     if not math.isfinite(loss):
-        raise _not_finite(f"it became {loss} in step {number}", network, optimizer)
+        raise _not_finite(f"it became {loss} in step {number}", network, settings)
 
 
-def check_answers(logits: Tensor, number: int, network: nn.Module, optimizer: Optimizer) -> None:
+def check_answers(logits: Tensor, number: int, network: nn.Module, settings: OptimSettings) -> None:
     """Stop where a step left weights that give answers which are not finite, though its own loss was.
 
     Raises:
         NonFiniteError: An answer is not finite.
     """
     if not torch.isfinite(logits).all():
-        raise _not_finite(f"after step {number} the answers for validation pictures are not", network, optimizer)
+        raise _not_finite(f"after step {number} the answers for validation pictures are not", network, settings)
 
 
-def _not_finite(what: str, network: nn.Module, optimizer: Optimizer) -> NonFiniteError:
+def _not_finite(what: str, network: nn.Module, settings: OptimSettings) -> NonFiniteError:
     broken = [name for name, value in network.state_dict().items() if not torch.isfinite(value.float()).all()]
-    rate = max(float(group["lr"]) for group in optimizer.param_groups)
+    rates = {"lr": settings.lr, "sgd_lr": settings.sgd_lr if settings.name == "muon" else None}
+    known = {name: rate for name, rate in rates.items() if rate}
+    lower = " ".join(f"--set optim.{name}={rate / 10:.2g}" for name, rate in known.items())
     return NonFiniteError(
         f"the loss should stay finite; {what}.",
         got=f"first weights that are not finite: {broken[0]}"
         if broken
         else "all weights finite: the loss itself overflowed",
-        fix=f"a lower learning rate (it was {rate:.3g}: --set optim.lr={rate / 10:.2g}), --set optim.clip_norm=1, "
-        "or --set train.precision=fp32.",
+        fix=f"a lower learning rate (it was {' and '.join(f'{rate:.3g}' for rate in known.values())}: {lower}), "
+        "--set optim.clip_norm=1, or --set train.precision=fp32.",
     )

@@ -130,7 +130,12 @@ def make_optimizer(
         case "adamw":
             return AdamW(described, lr, betas=(momentum, 0.999), eps=settings.eps, fused=True)
         case "sgd":
-            return SGD(described, lr, momentum=momentum, nesterov=momentum > 0, fused=True)
+            sgd = SGD(described, lr, momentum=momentum, nesterov=momentum > 0, fused=True)
+            # It would make them in its first step, and would fail where a stage thaws later: the same bits either way.
+            if momentum:
+                trained = [one for parameters in groups.values() for one in parameters]
+                sgd.state.update({one: {"momentum_buffer": torch.zeros_like(one)} for one in trained})
+            return sgd
         case "muon":
             return Muon(described, lr, momentum=momentum, dtype=dtype)
 
@@ -200,14 +205,16 @@ class Average:
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.decay, self.updates = decay, 0
         self.values = {name: value.detach().clone() for name, value in network.state_dict().items()}
+        self._averaged = [name for name, value in self.values.items() if value.dtype.is_floating_point]
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
         """Take in the network's present weights."""
         self.updates += 1
         weight = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for name, value in network.state_dict().items():
-            if value.dtype.is_floating_point:
-                self.values[name].lerp_(value, weight)
-            else:
-                self.values[name].copy_(value)
+        present = network.state_dict()
+        averages, values = ([where[name] for name in self._averaged] for where in (self.values, present))
+        # All in one call: of many small ones, starting each takes a GPU longer than computing it.
+        torch._foreach_lerp_(averages, values, weight)
+        for name in self.values.keys() - self._averaged:
+            self.values[name].copy_(present[name])

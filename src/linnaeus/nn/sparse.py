@@ -55,9 +55,11 @@ def unstructured(network: nn.Module, share: float) -> nn.Module:
 def hold_zeros(network: nn.Module) -> None:
     """Set to zero again what `unstructured` set to zero; nothing of another network."""
     masks: dict[str, Tensor] = network.__dict__.get("_linnaeus_zeros", {})
-    for name, mask in masks.items():
+    for name in masks:
         weight = network.get_parameter(name)
-        weight.masked_fill_(mask.to(weight.device), 0)
+        # Moved once with the network, not in every step.
+        masks[name] = masks[name].to(weight.device)
+        weight.masked_fill_(masks[name], 0)
 
 
 def zero_share(network: nn.Module) -> float:

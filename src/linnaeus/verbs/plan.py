@@ -336,6 +336,10 @@ def _frozen(choice: _Choices, machine: Machine) -> None:
             round(choice.effort.frozen * count),
             f"the lower stages of its {count} know edges and textures already",
         )
+        if choice["model.freeze"] == "backbone" and choice["augment.cutmix"]:
+            choice.settle(
+                "train.views", 0, "CutMix needs pictures: the backbone gives no more than a row of numbers for each"
+            )
         views = min(choice.effort.views, max(1, math.ceil(choice["train.epochs"])))
         choice.settle("train.views", views, "one for each pass; what frozen stages give is computed once for each view")
         choice.settle("model.hold_depthwise", True, "their gradient takes a CPU longer than everything else together")
