@@ -18,11 +18,14 @@ batch_size = 60
 precision = "fp32"
 """
 TABLE = """
-|  run   |  epoch  |  train_acc  |  val_acc  |  tta_val_acc  |  time_seconds  |
-|  warmup |   eval  |     0.9812  |   0.9329  |       0.9399  |       70.1234  |
-|     1  |      7  |     0.9812  |   0.9329  |               |        2.5010  |
-|     1  |   eval  |     0.9812  |   0.9329  |       0.9399  |        2.6010  |
-|     2  |   eval  |     0.9845  |   0.9341  |       0.9412  |        2.5900  |
+|  run     |  epoch  |  train_acc  |  val_acc  |  tta_val_acc  |  time_seconds  |
+|  warmup  |      0  |     0.0995  |   0.1000  |               |       69.1234  |
+|          |   eval  |     0.1002  |   0.1000  |       0.1000  |       70.1234  |
+|       0  |      0  |     0.5012  |   0.5329  |               |        0.3010  |
+|          |      7  |     0.9812  |   0.9329  |               |        2.5010  |
+|          |   eval  |     0.9812  |   0.9329  |       0.9399  |        2.6010  |
+|       1  |      0  |     0.5112  |   0.5129  |               |        0.3010  |
+|          |   eval  |     0.9845  |   0.9341  |       0.9412  |        2.5900  |
 """
 
 
@@ -56,11 +59,35 @@ def test_on_a_cpu_it_tries_all_of_itself_and_calls_that_no_measurement(tmp_path,
 
 
 def test_the_rivals_table_is_read_without_its_warm_up(script):
-    from airbench import read_airbench
+    from airbench import RivalError, read_airbench
 
     assert read_airbench(TABLE) == (pytest.approx([93.99, 94.12]), [2.601, 2.59])
-    with pytest.raises(SystemExit, match="not understood"):
+    with pytest.raises(RivalError, match="not understood"):
         read_airbench("nothing")
+
+
+RIVAL = """
+import torch
+for name, count in (("train", 200), ("test", 100)):
+    found = torch.load(f"cifar10/{name}.pt")
+    assert found["images"].shape == (count, 32, 32, 3) and found["images"].dtype == torch.uint8
+    assert found["labels"].tolist() == [k % 10 for k in range(count)]
+    assert len(found["classes"]) == 10
+for accuracy in (0.1, 0.94, 0.95):
+    print(f"|  |  eval  |  1.0  |  {accuracy}  |  2.5  |")
+"""
+
+
+def test_the_rival_finds_the_pictures_and_one_that_fails_is_told(tmp_path, script):
+    from airbench import RivalError, airbench
+    from gpu import made_up
+
+    source = made_up(tmp_path, 200)
+    (tmp_path / "rival.py").write_text(RIVAL)
+    assert airbench(tmp_path / "rival.py", source, tmp_path / "one") == (pytest.approx([94, 95]), [2.5, 2.5])
+    (tmp_path / "rival.py").write_text("raise MemoryError('no room')")
+    with pytest.raises(RivalError, match="no room"):
+        airbench(tmp_path / "rival.py", source, tmp_path / "two")
 
 
 def test_no_ratio_is_given_where_one_side_missed_the_goal(script):
