@@ -57,6 +57,8 @@ from linnaeus.run import Run
 from linnaeus.talk import Clock, Talk
 
 WAYS = ("as usual", "compiled", "replayed", "compiled and replayed")
+SETTLED = 4 * WARM_UP
+"""Steps after which the way of taking them is settled: compiled and replayed ones need eleven."""
 PAGE = bench.ROOT / "docs" / "performance.md"
 
 
@@ -262,18 +264,18 @@ def steps_table(source: Path, asked: argparse.Namespace) -> list[str]:
         f"{one.used.optim.name}: median and range of five times {asked.steps} steps. "
         f"Peak: {peak / 1e12:.3g} TFLOP/s in a matrix product; a step needs {flops / 1e9:.3g} GFLOP.",
         "",
-        "| step | pictures/s | of the peak | ratio | compiling, anew and cached | weights off after ten steps |",
+        "| step | pictures/s | of the peak | ratio | compiling, anew and cached | weights off after twelve steps |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     usual: list[float] = []
     reference: dict[str, torch.Tensor] = {}
     for way in asked.ways.split(","):
-        weights, cold = weights_after_ten(one, way, batch)
+        weights, cold = weights_after(one, way, batch)
         reference = reference or weights
         differs = max(float((value - reference[name]).abs().max()) for name, value in weights.items())
         torch._dynamo.reset()
         steps, tried = one.training(way, one.network(), repeat(batch))
-        list(islice(steps, 4 * WARM_UP))
+        list(islice(steps, SETTLED))
         rates = [n * asked.steps / s for s in seconds_of(lambda steps=steps: list(islice(steps, asked.steps)))]
         usual = usual or rates
         share = statistics.median(rates) * flops / n / peak
@@ -287,11 +289,11 @@ def steps_table(source: Path, asked: argparse.Namespace) -> list[str]:
     return lines
 
 
-def weights_after_ten(one: Bench, way: str, batch: Batch) -> tuple[dict[str, torch.Tensor], float]:
-    """Take ten steps; give the weights, and the seconds of the step that compiled."""
+def weights_after(one: Bench, way: str, batch: Batch) -> tuple[dict[str, torch.Tensor], float]:
+    """Take SETTLED steps; give the weights, and the seconds of the step that compiled."""
     network = one.network()
     steps, tried = one.training(way, network, repeat(batch))
-    list(islice(steps, 10))
+    list(islice(steps, SETTLED))
     weights = {name: value.detach().float().cpu().clone() for name, value in network.named_parameters()}
     return weights, tried.compile_s
 
@@ -307,13 +309,13 @@ def waiting_table(source: Path, asked: argparse.Namespace) -> list[str]:
     ready = next(supplies["streamed"].batches(feed, 0, 1))
     # The first batches of an epoch may be larger by one picture: all are measured at their own size.
     fixed, _ = one.training(way, one.network(), repeat(ready))
-    list(islice(fixed, 4 * WARM_UP))
+    list(islice(fixed, SETTLED))
     least = statistics.median(seconds_of(lambda: list(islice(fixed, asked.steps))))
     lines = ["| pictures | ms a step | waiting for pictures |", "| --- | --- | --- |"]
     lines.append(f"| one batch, ready | {1000 * least / asked.steps:.2f} | |")
     for name, supply in supplies.items():
         steps, _ = one.training(way, one.network(), supply.batches(feed, 0, 10**9))
-        list(islice(steps, 4 * WARM_UP + feed.steps_per_epoch))
+        list(islice(steps, SETTLED + feed.steps_per_epoch))
         seconds = statistics.median(seconds_of(lambda steps=steps: list(islice(steps, asked.steps))))
         steps.close()
         lines.append(f"| {name} | {1000 * seconds / asked.steps:.2f} | {100 * max(0, 1 - least / seconds):.1f} % |")

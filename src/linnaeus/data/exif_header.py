@@ -15,6 +15,7 @@ def header_exif(image: Image.Image) -> Image.Exif:
     """Read EXIF of a picture that was opened, and is not going to be decoded: its file is read to another place."""
     if image.format != "PNG":
         return image.getexif()
+    # Opened pictures have their file, which the type of a picture in general does not tell.
     if "exif" not in image.info and (behind := _png_exif(image.fp)):  # type: ignore[attr-defined]
         image.info["exif"] = behind
     # PNG's own would decode all pixels to see whether EXIF comes after them.

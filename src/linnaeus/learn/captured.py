@@ -30,8 +30,6 @@ WARM_UP = 3
 """Steps of each kind that run as usual before one is recorded: libraries choose their kernels in them, and the
 optimizer makes its moments."""
 
-Used = Callable[..., Any]
-"""The network, or what compiling made of it."""
 Taken = Callable[[Batch], Outcome]
 """A step, taken in one way."""
 
@@ -82,7 +80,7 @@ class Captured:
     ) -> None:
         self._take, self._network, self._recorder = take, network, recorder
         self._compiling, self._undecided, self._records = compiling, compiling, records
-        self._compiled: Used | None = None
+        self._compiled: nn.Module | None = None
         self._courses: dict[tuple[Any, ...], Iterator[Taken]] = {}
         self._parameters = list(network.parameters())
         self._changed = [*self._parameters, *network.buffers()]
@@ -122,7 +120,7 @@ class Captured:
         return ways[min(reversed(step_s), key=step_s.__getitem__)]
 
     def _tried(
-        self, used: Used, way: str, replayed: str, step_s: dict[str, float]
+        self, used: nn.Module, way: str, replayed: str, step_s: dict[str, float]
     ) -> Generator[Taken, None, dict[str, Taken]]:
         """Take steps with a network, and replay one where that works; give both ways, and note their seconds."""
         ways: dict[str, Taken] = {way: partial(self._aside, used)}
@@ -136,8 +134,8 @@ class Captured:
                 yield self._timed(ways[replayed], replayed, step_s)
         return ways
 
-    def _aside(self, used: Used, batch: Batch) -> Outcome:
-        return self._recorder.aside(lambda: self._take(used, batch))  # type: ignore[arg-type]
+    def _aside(self, used: nn.Module, batch: Batch) -> Outcome:
+        return self._recorder.aside(lambda: self._take(used, batch))
 
     def _timed(self, take: Taken, way: str, step_s: dict[str, float]) -> Taken:
         def step(batch: Batch) -> Outcome:
@@ -162,10 +160,10 @@ class Captured:
             return outcome
         return self._aside(self._network, batch)
 
-    def _recorded(self, recording: _Recording, used: Used) -> Taken:
+    def _recorded(self, recording: _Recording, used: nn.Module) -> Taken:
         def step(batch: Batch) -> Outcome:
             try:
-                recording.make(lambda given: self._take(used, given), batch)  # type: ignore[arg-type]
+                recording.make(lambda given: self._take(used, given), batch)
             except RuntimeError as error:
                 # A network of the user's own may ask the device for a value: it is trained as it is, only slower.
                 self._give_up("recording", error)

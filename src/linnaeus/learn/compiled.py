@@ -6,10 +6,10 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
 from torch import nn
@@ -73,11 +73,12 @@ class Compiling:
         self.reason = f"it takes {cost.compile_s:.0f} s ({source}) and would save {gain:.0f} s of {self._steps:,} steps"
         return gain > cost.compile_s
 
-    def compiled(self, network: nn.Module) -> Callable[..., Any]:
+    def compiled(self, network: nn.Module) -> nn.Module:
         """Give a network that will be compiled at its first call; the same parameters, the network stays as it is."""
         # Read when code is compiled; what the user set stays.
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(self._folder / "code"))
-        return torch.compile(network, mode=MODE, dynamic=False)
+        # A module where a module is given, which its type does not tell.
+        return cast(nn.Module, torch.compile(network, mode=MODE, dynamic=False))
 
     def took(self, seconds: float) -> None:
         """Add the seconds of a step that compiled."""
