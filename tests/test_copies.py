@@ -10,6 +10,7 @@ from linnaeus.data.cache import scan
 from linnaeus.records import Dataset, Example, Place, Preprocessing
 from linnaeus.verbs.audit import account, audit, find_copies
 from linnaeus.verbs.audit import copies as module
+from linnaeus.verbs.audit.candidates import _guesses, _once
 from linnaeus.verbs.audit.clusters import cluster
 from linnaeus.verbs.audit.pairs import Pairs, Rule, compose, invert, rule_for
 from linnaeus.verbs.split import split
@@ -270,17 +271,31 @@ def test_damaged_memory_is_not_believed(look, tmp_path):
 
 
 def test_embeddings_add_candidates_that_are_confirmed_like_others(look, monkeypatch):
-    from linnaeus.verbs.audit import pairs
+    from linnaeus.verbs.audit import candidates
 
     files = {**STRANGERS, "a/x.png": png(original(1)), "a/y.png": altered(original(1), "mirrored")}
-    monkeypatch.setattr(pairs, "_by_hash", lambda described: iter(()))
-    monkeypatch.setattr(pairs, "LEAST_SIMILAR", 1.1)
+    monkeypatch.setattr(candidates, "_by_hash", lambda described: iter(()))
+    monkeypatch.setattr(candidates, "LEAST_SIMILAR", 1.1)
     assert look(files)[2].clusters == ()
     embeddings = np.eye(14, 20)
     embeddings[13] = embeddings[12]
     embeddings[1] = embeddings[0]
     dataset, _, copies = look(files, embeddings=embeddings)
     assert sets(dataset, copies) == {frozenset({"a/x.png", "a/y.png"})}
+
+
+def test_guesses_merged_as_they_come_are_those_merged_at_once():
+    draw = np.random.default_rng(0)
+    parts = [
+        _guesses(*draw.integers(0, 30, (2, 200)), draw.integers(0, 12, 200), draw.integers(0, 5, 200) / 5)
+        for _ in range(6)
+    ]
+    merged, best = _once(parts), {}
+    for one in np.concatenate(parts).tolist():
+        pair = frozenset(one[:2])
+        if pair not in best or one[3] > best[pair][3]:
+            best[pair] = one
+    assert sorted(merged.tolist()) == sorted(best.values())
 
 
 def chain(count):

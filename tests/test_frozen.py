@@ -5,11 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from linnaeus.config import AugmentSettings
+from linnaeus.config import AugmentSettings, DataSettings, Recipe
 from linnaeus.data.batches import Feed
 from linnaeus.learn.engine import Engine
-from linnaeus.learn.frozen import FrozenFeed
+from linnaeus.learn.frozen import FrozenFeed, halves_of
+from linnaeus.nn import stages
 from linnaeus.nn.input import FromBytes
+from linnaeus.nn.zoo import create
 from linnaeus.records import Preprocessing
 from linnaeus.talk import Talk
 
@@ -51,6 +53,19 @@ def test_batches_are_a_function_of_their_number(feed):
     for one, other in zip(whole[4:], tail, strict=True):
         assert torch.equal(one.pictures, other.pictures)
         assert torch.equal(one.labels, other.labels)
+
+
+@pytest.mark.parametrize(("precision", "bytes_each"), [("fp32", 4), ("bf16", 2)])
+def test_outputs_that_take_more_than_the_memory_are_not_kept_and_that_is_told(precision, bytes_each):
+    network = create("mobilenetv3_small_050", num_classes=3, channels=3, size_px=32, weights="none").eval()
+    stages.freeze(network, 1)
+    example, engine = torch.zeros(2, 3, 32, 32), Engine(precision)
+    halves, _ = halves_of(network, example, 1, Recipe(), engine)
+    room = Recipe(data=DataSettings(memory_gb=bytes_each * halves[0](example[:1]).numel() * 100 / 1e9))
+    assert halves_of(network, example, 100, room, engine)[1] == ""
+    halves, why_not = halves_of(network, example, 101, room, engine)
+    assert halves is None
+    assert "data.memory_gb" in why_not
 
 
 def test_outputs_are_kept_in_the_precision_of_the_engine(feed):

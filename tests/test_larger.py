@@ -1,4 +1,4 @@
-"""Data larger than memory, and larger than the disk cache, are learned from in the same way."""
+"""Data larger than memory, than the disk cache, or than the memory that is allowed are learned from in the same way."""
 
 import subprocess
 import sys
@@ -6,10 +6,11 @@ import sys
 import numpy as np
 import pytest
 
-from conftest import QUICK, weight_bytes
+from conftest import QUICK, weight_bytes, write_photos
 from linnaeus import story
 from linnaeus.config import load_recipe
 from linnaeus.data import pixels, shards
+from linnaeus.learn import head
 
 PICTURES, SIDE = 700, 256
 STORED = "pixels/????????????????/*.shard"
@@ -67,6 +68,31 @@ def test_many_small_shards_that_are_not_gathered_give_the_same_weights(made, who
     split = made("split", 1.0)
     assert len(list((tmp_path / "cache split").glob(STORED))) > 5
     assert weight_bytes(split) == weight_bytes(whole)
+
+
+@pytest.mark.parametrize("more", [{"train.epochs": 0}, {"model.freeze": 2, "train.views": 0}])
+def test_features_that_lie_in_a_file_give_the_same_weights(train_quickly, monkeypatch, more):
+    monkeypatch.setattr(head, "MANY", 0)
+    settings = {"model.name": "mobilenetv3_small_050", "model.weights": "none", "train.start": "head"} | more
+    roomy, tight = (train_quickly(**settings, **{"data.memory_gb": memory_gb}) for memory_gb in (5.0, 1e-6))
+    assert weight_bytes(tight) == weight_bytes(roomy)
+
+
+def test_outputs_of_frozen_stages_that_memory_should_not_hold_are_not_kept(train_quickly, own):
+    run = train_quickly(**own, **{"model.freeze": 2, "train.views": 2, "data.memory_gb": 1e-6})
+    (told,) = (one for one in run.summary()["decisions"] if one["setting"] == "train.views")
+    assert told["value"] == 0
+    assert "data.memory_gb" in told["reason"]
+    assert "frozen stages" not in run.summary()["stages"]
+
+
+def test_an_audit_with_little_memory_finds_the_same(tmp_path):
+    folder = write_photos(tmp_path / "photos", each=16)
+    roomy, tight = (
+        story.inspect(str(folder), load_recipe(None, {"data.memory_gb": memory_gb})).document()
+        for memory_gb in (5.0, 1e-6)
+    )
+    assert tight["findings"] == roomy["findings"]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is limited as Linux does it")

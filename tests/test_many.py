@@ -29,11 +29,11 @@ def test_it_is_as_good_as_the_solved_regression():
     assert min(scores.values()) < 1.3 * min(solved.scores.values())
 
 
-@pytest.mark.parametrize("limit", ["MANY", "LARGE"])
-def test_very_many_classes_or_pictures_take_the_closed_form(monkeypatch, limit):
-    monkeypatch.setattr(heads, limit, 1)
+@pytest.mark.parametrize(("many", "memory_gb"), [(1, 5.0), (heads.MANY, 1e-6)])
+def test_very_many_classes_or_little_memory_take_the_closed_form(monkeypatch, many, memory_gb):
+    monkeypatch.setattr(heads, "MANY", many)
     monkeypatch.setattr(heads, "_solve", lambda *rest: pytest.fail("the regression was solved"))
-    found = solve_head(*problem()[:2], 30, problem()[2])
+    found = solve_head(*problem()[:2], 30, problem()[2], memory_gb=memory_gb)
     assert found.weight.shape == (30, 24)
     assert found.held_out is None
 

@@ -19,6 +19,7 @@ from linnaeus.errors import SettingsError
 from linnaeus.periods import is_before, period_of
 
 RECIPES = Path(__file__).parent / "recipes"
+MEMORY_GB = 5.0
 EXIF_GROUPS = ("camera", "day", "hour")
 """What pictures can be grouped by that EXIF tells."""
 
@@ -49,6 +50,9 @@ class DataSettings(Settings):
     """A larger picture (width x height) is set aside: it may be a decompression bomb."""
     cache_gb: float = Field(default=20.0, gt=0)
     """Most disk space that decoded pictures may take, in GB; the longest unused go first."""
+    memory_gb: float = Field(default=MEMORY_GB, gt=0)
+    """Most memory, in GB, for the features of all pictures and what is done with them, and for what frozen stages give. Above it
+    features lie in a file meanwhile, a head is solved in a closed form, and frozen stages are computed in every step."""
 
 
 class SplitSettings(Settings):

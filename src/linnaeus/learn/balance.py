@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from linnaeus.config import TrainSettings
+from linnaeus.config import MEMORY_GB, TrainSettings
 from linnaeus.data.batches import Sampling
 from linnaeus.learn.head import STRENGTHS, Head, solve_head
 from linnaeus.learn.objectives import Loss, inverse_frequency, prior_shift
@@ -84,7 +84,13 @@ def settle_without_head(settings: TrainSettings, counts: np.ndarray) -> Settled:
 
 
 def settle_head(
-    features: Tensor, labels: Tensor, classes: int, folds: np.ndarray, settings: TrainSettings, seed: int
+    features: Tensor,
+    labels: Tensor,
+    classes: int,
+    folds: np.ndarray,
+    settings: TrainSettings,
+    seed: int,
+    memory_gb: float = MEMORY_GB,
 ) -> tuple[Head, Settled]:
     """Solve a head, with what is asked for about unequal classes; "auto" tries it on held-out pictures.
 
@@ -95,8 +101,9 @@ def settle_head(
         folds: See `solve_head`.
         settings: Loss and balance.
         seed: Of the rows that are left out or made up.
+        memory_gb: See `solve_head`.
     """
-    solve = partial(solve_balanced, features, labels, classes, folds, settings, seed)
+    solve = partial(solve_balanced, features, labels, classes, folds, settings, seed, memory_gb=memory_gb)
     if settings.balance != "auto":
         return solve(certain(settings.balance)), Settled(certain(settings.balance))
     plain, counts = solve("none"), np.bincount(labels.numpy(), minlength=classes)
@@ -118,6 +125,8 @@ def solve_balanced(
     seed: int,
     balance: Balance,
     strengths: Sequence[float] = STRENGTHS,
+    *,
+    memory_gb: float = MEMORY_GB,
 ) -> Head:
     """Solve a head with one way of dealing with unequal classes.
 
@@ -127,11 +136,12 @@ def solve_balanced(
     # Smoothing is for networks that would learn their pictures by heart; the head has its penalty.
     smoothless = settings.model_copy(update={"label_smoothing": 0.0})
     weighted = loss_of(smoothless, counts, "none" if balance == "none" else "weights")
+    solve = partial(solve_head, features, labels, classes, folds, strengths=strengths, memory_gb=memory_gb)
     if balance not in _RESAMPLE:
-        return solve_head(features, labels, classes, folds, weighted, strengths=strengths)
+        return solve(weighted)
     # Held-out pictures are as unequal as ever: there each class is made to count alike by weights.
     loss, resample = replace(weighted, class_weights=None), partial(_RESAMPLE[balance], seed=seed)
-    return solve_head(features, labels, classes, folds, loss, resample=resample, judge=weighted, strengths=strengths)
+    return solve(loss, resample=resample, judge=weighted)
 
 
 def undersample(features: Tensor, labels: Tensor, *, seed: int) -> tuple[Tensor, Tensor]:

@@ -7,17 +7,20 @@ import json
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
+from linnaeus.config import MEMORY_GB
 from linnaeus.data.cache import Scan
 from linnaeus.data.shards import Shard, ShardWriter, evict, open_shards
 from linnaeus.errors import ModelError
 from linnaeus.learn.engine import Engine, Machine
 from linnaeus.learn.infer import infer
+from linnaeus.learn.spill import gather
 from linnaeus.nn import zoo
 from linnaeus.nn.head import features, head_parameters, headless
 from linnaeus.records import Preprocessing
@@ -29,7 +32,7 @@ LEAST_PX, MOST_PX = 128, 224
 """Smaller pictures are enlarged to the first, larger ones shrunk to the second (docs/labels.md has what was measured)."""
 VERSION = 1
 """Raise it when features change for another reason than those in the key."""
-PICTURES_AT_ONCE = 64
+PICTURES_AT_ONCE, ROWS_AT_ONCE = 64, 4096
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ def embed(
     *,
     cache_dir: Path,
     cache_gb: float,
+    memory_gb: float = MEMORY_GB,
     backbone: Backbone | None = None,
     talk: Talk | None = None,
 ) -> np.ndarray:
@@ -118,6 +122,7 @@ def embed(
         stored: How it was stored.
         cache_dir: The cache folder that the scan used: features lie in it as pixels do, and are evicted alike.
         cache_gb: Most that the folder may take.
+        memory_gb: See `spill.gather`.
         backbone: By default EfficientNet-Lite0 with its ImageNet weights.
         talk: Where progress goes.
 
@@ -144,7 +149,7 @@ def embed(
         with talk.stage("features"):
             shards += _compute(scan, missing, stored.size_px, backbone, folder, talk)
         evict(Path(cache_dir), cache_gb * 1e9)
-    return _gather(scan, shards)
+    return gather(_blocks(scan, shards), len(scan), memory_gb=memory_gb, folder=Path(cache_dir))
 
 
 def resized(block: np.ndarray, size_px: int) -> np.ndarray:
@@ -173,16 +178,18 @@ def _places(shards: Sequence[Shard]) -> dict[bytes, tuple[int, int]]:
     return places
 
 
-def _gather(scan: Scan, shards: Sequence[Shard]) -> np.ndarray:
-    """Put the features in the order of the scan: float32 [N, D], NaN where there are none."""
+def _blocks(scan: Scan, shards: Sequence[Shard]) -> Iterator[np.ndarray]:
+    """Yield the features in the order of the scan, float32 [n, D], NaN where there are none."""
     places = _places(shards)
     tables = [shard.pixels.view(np.float16).reshape(len(shard.index), -1) for shard in shards]
-    gathered = np.full((len(scan), tables[0].shape[1] if tables else 0), np.nan, np.float32)
-    for row, key in enumerate(_keys(scan)):
-        if key:
-            number, place = places[key]
-            gathered[row] = tables[number][place]
-    return gathered
+    keys = _keys(scan)
+    while some := list(islice(keys, ROWS_AT_ONCE)):
+        block = np.full((len(some), tables[0].shape[1] if tables else 0), np.nan, np.float32)
+        for row, key in enumerate(some):
+            if key:
+                number, place = places[key]
+                block[row] = tables[number][place]
+        yield block
 
 
 def _compute(

@@ -34,6 +34,7 @@ from linnaeus.learn.pace import seconds_per_picture, seconds_per_step
 from linnaeus.learn.pieces import piece_count
 from linnaeus.learn.quick import Quick
 from linnaeus.learn.resident import Resident, Streamed, supply_of
+from linnaeus.learn.spill import gather_features
 from linnaeus.learn.validation import Level, Validation
 from linnaeus.nn import stages
 from linnaeus.nn.depthwise import ease_depthwise, release_depthwise
@@ -43,8 +44,6 @@ from linnaeus.nn.sparse import hold_zeros
 from linnaeus.records import Decision
 from linnaeus.run import Run
 from linnaeus.talk import Clock, Talk
-
-NOTHING_TO_CUT = "CutMix needs something with height and width, which what the frozen stages give has not"
 
 
 class Fit:
@@ -239,12 +238,11 @@ class Fit:
             return None
         self._hold_stages(0)
         example = self.from_bytes(torch.from_numpy(self._sample(2)).to(self.engine.device))
-        halves = halves_of(self.network, example, views * len(self.feed.rows), self.engine)
-        if halves is None or not self.recipe.augment.cutmix or halves[0](example).ndim == 4:
-            return halves
-        self.decisions.append(Decision("train.views", 0, NOTHING_TO_CUT))
-        self.talk.say(f"train.views = 0: {NOTHING_TO_CUT}")
-        return None
+        halves, why_not = halves_of(self.network, example, views * len(self.feed.rows), self.recipe, self.engine)
+        if why_not:
+            self.decisions.append(Decision("train.views", 0, why_not))
+            self.talk.say(f"train.views = 0: {why_not}")
+        return halves
 
     def _use(self, halves: tuple[nn.Module, nn.Module] | None, views: int) -> None:
         """Compute what the frozen half gives for some views, and train the other half on that."""
@@ -261,8 +259,9 @@ class Fit:
         if self.frozen is None:
             return None
         with headless(self.upper):
-            labelled = self.frozen.first_view(len(self.material.split.rows("train")))
-            return torch.cat(list(infer_tensors(self.upper.eval(), labelled, self.engine)))
+            count = len(self.material.split.rows("train"))
+            parts = infer_tensors(self.upper.eval(), self.frozen.first_view(count), self.engine)
+            return gather_features(parts, count, self.recipe.data.memory_gb)
 
     def _sample(self, count: int) -> np.ndarray:
         return self.material.pixels.block(self.feed.rows[:count], self.feed.size_px)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from linnaeus.config import AugmentSettings
+from linnaeus.config import AugmentSettings, Recipe
 from linnaeus.data.batches import Feed
 from linnaeus.learn.engine import Engine, one_torch_thread
 from linnaeus.learn.infer import infer
@@ -23,29 +23,39 @@ from linnaeus.records import Preprocessing
 from linnaeus.talk import Talk
 
 AT_ONCE = 250
+NOTHING_TO_CUT = "CutMix needs something with height and width, which what the frozen stages give has not"
 AHEAD = 2
 """Batches that wait, ready, for their step."""
-FROZEN_BYTES = 4e9
-"""Most memory for the outputs of frozen stages."""
 
 
-def halves_of(network: nn.Module, example: Tensor, count: int, engine: Engine) -> tuple[nn.Module, nn.Module] | None:
-    """Cut a network above its frozen stages; None where nothing is frozen, or their outputs would take too much room.
+def halves_of(
+    network: nn.Module, example: Tensor, count: int, recipe: Recipe, engine: Engine
+) -> tuple[tuple[nn.Module, nn.Module] | None, str]:
+    """Cut a network above its frozen stages, where what they give can be kept; else tell why not, if a person should know.
 
     Args:
         network: In the mode in which it is trained.
         example: Two pictures, as the network takes them.
         count: How many outputs are to be kept.
+        recipe: The most memory that they may take, and CutMix, which may have to be done to them.
         engine: Whose precision they are kept in.
     """
-    if not stages.frozen_names(network):
-        return None
-    halves = cut(network, example)
+    halves = cut(network, example) if stages.frozen_names(network) else None
     if halves is None:
-        return None
+        return None, ""
     with torch.no_grad():
-        bytes_each = halves[0](example[:1]).numel() * (2 if engine.precision == "bf16" else 4)
-    return halves if bytes_each * count <= FROZEN_BYTES else None
+        output = halves[0](example[:1])
+    size_gb = output.numel() * (2 if engine.precision == "bf16" else 4) * count / 1e9
+    if size_gb > recipe.data.memory_gb:
+        return None, f"what frozen stages give would take {size_gb:.1f} GB, more than data.memory_gb"
+    if recipe.augment.cutmix and output.ndim != 4:
+        return None, NOTHING_TO_CUT
+    return halves, ""
+
+
+def _room(rows: int, like: Tensor, dtype: torch.dtype) -> Tensor:
+    layout = torch.channels_last if like.ndim == 4 else torch.contiguous_format
+    return torch.empty((rows, *like.shape[1:]), dtype=dtype, memory_format=layout)
 
 
 @dataclass(frozen=True)
@@ -88,31 +98,31 @@ class FrozenFeed:
             teacher: Is asked about the same views; its input is that of the whole network.
         """
         kept_as = torch.bfloat16 if engine.precision == "bf16" else torch.float32
-        outputs: list[Tensor] = []
-        taught: list[Tensor] = []
         N, done = len(feed.rows), 0
         # Few views must show every picture both ways round: left to chance, half of them would never be mirrored.
         flip: Literal["none", "alternating"] = "none" if feed.settings.flip == "none" else "alternating"
         whole_pictures = replace(feed, settings=AugmentSettings(flip=flip, fill=feed.settings.fill))
         changed = replace(feed, settings=feed.settings.model_copy(update={"flip": flip}))
         networks = [lower] if teacher is None else [lower, teacher]
+        # Room for everything is made at once: parts that are joined at the end would take it twice.
+        tables: list[Tensor | None] = [None] * len(networks)
         for view in range(views):
             source = changed if view else whole_pictures
-            for network, kept in zip(networks, (outputs, taught), strict=False):
+            for number, network in enumerate(networks):
+                place = view * N
                 blocks = (
                     source.view(feed.rows[first : first + AT_ONCE], view).pictures for first in range(0, N, AT_ONCE)
                 )
                 for part in infer(network, blocks, preprocessing, engine):
-                    kept.append(part.to(kept_as) if network is lower else part)
-                    done += len(part)
+                    table = tables[number]
+                    if table is None:
+                        table = tables[number] = _room(views * N, part, part.dtype if number else kept_as)
+                    table[place : place + len(part)] = part
+                    place, done = place + len(part), done + len(part)
                     talk.progress("frozen stages", done, len(networks) * views * N)
-        # One view after the other, joined without a second copy of everything at once.
-        whole = torch.empty((views * N, *outputs[0].shape[1:]), dtype=kept_as)
-        if whole.ndim == 4:
-            whole = whole.to(memory_format=torch.channels_last)
-        torch.cat(outputs, out=whole)
-        places = {int(row): place for place, row in enumerate(feed.rows)}
-        return cls(whole, feed, places, torch.cat(taught) if taught else None)
+        outputs, taught = tables[0], tables[1] if len(tables) > 1 else None
+        assert outputs is not None
+        return cls(outputs, feed, {int(row): place for place, row in enumerate(feed.rows)}, taught)
 
     def first_view(self, count: int | None = None) -> Iterator[Tensor]:
         """Yield the outputs for the first `count` whole pictures, view 0, in the order of the feed's rows."""

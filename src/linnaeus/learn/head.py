@@ -10,10 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from linnaeus.config import MEMORY_GB
 from linnaeus.learn.engine import one_blas_thread, one_torch_thread
 from linnaeus.learn.infer import one_thread_each
 from linnaeus.learn.many import discriminant_head
 from linnaeus.learn.objectives import CROSS_ENTROPY, Loss
+from linnaeus.learn.spill import fits
 from linnaeus.machine import cores_here
 
 STRENGTHS = tuple(10.0**power for power in (-4, -3.5, -3, -2.5, -2, -1.5, -1, -0.5, 0))
@@ -24,9 +26,6 @@ CURVATURE = 0.05
 """About how fast the slope of the loss changes with a logit, where a head has learned something."""
 MANY = 3e9
 """Rows x features x classes, from which on a closed form is taken: what is solved here would take minutes, then hours."""
-LARGE = 2**28
-"""Rows x features, likewise: what is solved here takes five times their memory."""
-
 
 Resample = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Makes other features [M, D] and labels [M] of features [N, D] and labels [N]."""
@@ -80,6 +79,7 @@ def solve_head(
     resample: Resample | None = None,
     judge: Loss | None = None,
     strengths: Sequence[float] = STRENGTHS,
+    memory_gb: float = MEMORY_GB,
 ) -> Head:
     """Solve multinomial logistic regression; the penalty is chosen by cross-validation.
 
@@ -95,11 +95,12 @@ def solve_head(
         resample: Changes which rows are learned from; those that judge stay as they are.
         judge: Loss of held-out rows; by default the same.
         strengths: Candidates, strongest last.
+        memory_gb: Features that do not fit are solved in a closed form, as those of very many classes are.
 
     Returns:
         Weights for the features as they are: centre and scale are folded in.
     """
-    if features.numel() * classes > MANY or features.numel() > LARGE:
+    if features.numel() * classes > MANY or not fits(features.numel(), memory_gb):
         known = resample(features, labels) if resample is not None else (features, labels)
         chosen = folds if resample is None else np.arange(len(known[1])) % 3
         return Head(*discriminant_head(*known, classes, chosen, judge or loss))

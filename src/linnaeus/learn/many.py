@@ -38,34 +38,35 @@ def discriminant_head(
     """
     names = np.unique(folds)
     outside = torch.from_numpy(folds == names[0]) if len(names) > 1 else torch.zeros(len(labels), dtype=torch.bool)
-    squares_in, sums_in, counts_in = _sums(features[~outside], labels[~outside], classes)
-    judged = _spread(torch.nonzero(outside)[:, 0], max(1, JUDGED_NUMBERS // classes))
+    inner, outer = (torch.nonzero(some)[:, 0] for some in (~outside, outside))
+    squares_in, sums_in, counts_in = _sums(features, labels, classes, inner)
+    judged = _spread(outer, max(1, JUDGED_NUMBERS // classes))
     scores: dict[float, float] = {}
     best = SHRINKAGES[len(SHRINKAGES) // 2], 1.0
     for shrinkage in SHRINKAGES if len(judged) else ():
         weight, bias = _solved(squares_in, sums_in, counts_in, shrinkage, loss)
-        logits = features[judged] @ weight.T + bias
+        logits = torch.cat([features[some] @ weight.T + bias for some in judged.split(ROWS)])
         costs = {at: loss.mean(logits / at, labels[judged]).item() for at in TEMPERATURES}
         temperature = min(costs, key=lambda at: costs[at])
         scores[shrinkage] = costs[temperature]
         if scores[shrinkage] == min(scores.values()):
             best = shrinkage, temperature
-    if outside.any():
-        rest = _sums(features[outside], labels[outside], classes)
+    if len(outer):
+        rest = _sums(features, labels, classes, outer)
         squares_in, sums_in, counts_in = squares_in + rest[0], sums_in + rest[1], counts_in + rest[2]
     weight, bias = _solved(squares_in, sums_in, counts_in, best[0], loss)
     return weight / best[1], bias / best[1], best[0], scores
 
 
-def _sums(features: Tensor, labels: Tensor, classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Add up outer products [D, D], features of each class [K, D] and pictures of each class [K]; block by block."""
+def _sums(features: Tensor, labels: Tensor, classes: int, chosen: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Add up outer products [D, D], features of each class [K, D] and pictures of each class [K] of some rows."""
     D = features.shape[1]
     squares, sums = torch.zeros(D, D, dtype=torch.float64), torch.zeros(classes, D, dtype=torch.float64)
-    for rows, owners in zip(features.split(ROWS), labels.split(ROWS), strict=True):
-        exact = rows.double()
+    for some in chosen.split(ROWS):
+        exact = features[some].double()
         squares += exact.T @ exact
-        sums.index_add_(0, owners, exact)
-    return squares.numpy(), sums.numpy(), np.bincount(labels.numpy(), minlength=classes).astype(np.float64)
+        sums.index_add_(0, labels[some], exact)
+    return squares.numpy(), sums.numpy(), np.bincount(labels[chosen].numpy(), minlength=classes).astype(np.float64)
 
 
 def _solved(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import nn
@@ -12,6 +14,7 @@ from linnaeus.learn.engine import Engine, one_torch_thread
 from linnaeus.learn.head import folds_of
 from linnaeus.learn.infer import infer
 from linnaeus.learn.material import Material
+from linnaeus.learn.spill import gather_features
 from linnaeus.nn.head import features, headless, set_head
 from linnaeus.nn.input import FromBytes
 from linnaeus.nn.small import SmallNet
@@ -41,16 +44,17 @@ def begin(
         network.init_from(from_bytes(torch.from_numpy(np.concatenate(list(material.blocks(some))))))
     if recipe.train.start != "head":
         return settle_without_head(recipe.train, material.counts())
-    found = known if known is not None else features_of(network, material, engine, talk)
+    memory_gb = recipe.data.memory_gb
+    found = known if known is not None else features_of(network, material, engine, talk, memory_gb)
     labels, folds = torch.from_numpy(material.labels[rows]), folds_of([material.hashes[row] for row in rows])
     with talk.stage("head"):
-        head, settled = settle_head(found, labels, len(material.classes), folds, recipe.train, recipe.seed)
+        head, settled = settle_head(found, labels, len(material.classes), folds, recipe.train, recipe.seed, memory_gb)
     set_head(network, head.weight, head.bias)
     return settled
 
 
-def features_of(network: nn.Module, material: Material, engine: Engine, talk: Talk) -> torch.Tensor:
-    """Compute what the linear head reads of the training pictures, float32 [N, D], in their order."""
+def features_of(network: nn.Module, material: Material, engine: Engine, talk: Talk, memory_gb: float) -> torch.Tensor:
+    """Compute what the linear head reads of the training pictures, float32 [N, D], in their order; see `gather_features`."""
     rows = material.split.rows("train")
     from_bytes = FromBytes(material.preprocessing.mean, material.preprocessing.std)
     first = from_bytes(torch.from_numpy(material.pixels.block(rows[:1], material.preprocessing.size_px))).to(
@@ -58,10 +62,13 @@ def features_of(network: nn.Module, material: Material, engine: Engine, talk: Ta
     )
     with torch.no_grad(), one_torch_thread():
         features(network.eval(), first)  # tells whether this network's features are what its head reads
-    parts, done = [], 0
-    with talk.stage("features"), headless(network):
+
+    def parts() -> Iterator[torch.Tensor]:
+        done = 0
         for part in infer(network, material.blocks(rows), material.preprocessing, engine):
-            parts.append(part)
+            yield part
             done += len(part)
             talk.progress("features", done, len(rows))
-    return torch.cat(parts)
+
+    with talk.stage("features"), headless(network):
+        return gather_features(parts(), len(rows), memory_gb)

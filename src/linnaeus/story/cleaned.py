@@ -32,12 +32,12 @@ def cleaned(divided: Divided, looked: Looked, used: Recipe, talk: Talk) -> Divid
         talk: Where words and progress go.
     """
     rows = divided.split.rows("train")
-    how, cache_dir = preprocessing(used), default_cache_dir() / "pixels"
+    how, data, cache_dir = preprocessing(used), used.data, default_cache_dir() / "pixels"
     key_of = dict(zip((one.id for one in looked.dataset.examples), looked.clusters, strict=True))
     examples = [divided.dataset.examples[row] for row in rows]
     with talk.stage("clean"):
         scan = divided.scan.take(rows)
-        features = embed(scan, how, cache_dir=cache_dir, cache_gb=used.data.cache_gb, talk=talk)
+        features = embed(scan, how, cache_dir=cache_dir, cache_gb=data.cache_gb, memory_gb=data.memory_gb, talk=talk)
         keys = unite([one.group for one in examples], scan.hashes, [key_of[one.id] for one in examples])
         with one_blas_thread():
             found = clean(features, divided.dataset.labels[rows], keys)

@@ -143,8 +143,8 @@ def inspect_pictures(where: Mapping[str, Any], recipe: Recipe, talk: Talk) -> In
     opened = open_pictures(where, talk)
     used = Planned.for_data(opened, recipe).used
     dataset = grouped(opened, used.split, talk)
-    how, cache_dir = preprocessing(used), default_cache_dir() / "pixels"
-    looked = look_at_all(dataset, where, how, used.data.cache_gb, talk, copies=True)
+    how, data, cache_dir = preprocessing(used), used.data, default_cache_dir() / "pixels"
+    looked = look_at_all(dataset, where, how, data.cache_gb, talk, copies=True)
     kept, scan = looked.dataset, looked.scan
     keys = unite([one.group for one in kept.examples], scan.hashes, looked.clusters)
     parts = split(kept, scan.hashes, used.split, clusters=looked.clusters)
@@ -156,7 +156,9 @@ def inspect_pictures(where: Mapping[str, Any], recipe: Recipe, talk: Talk) -> In
 
     def judge() -> Judged:
         with talk.stage("features"):
-            features = embed(scan, how, cache_dir=cache_dir, cache_gb=used.data.cache_gb, talk=talk)
+            features = embed(
+                scan, how, cache_dir=cache_dir, cache_gb=data.cache_gb, memory_gb=data.memory_gb, talk=talk
+            )
         with talk.stage("labels"), one_blas_thread():
             opinions, more, growth = opinions_on(cache_dir, (JUDGED, NETWORK, how), kept, scan.hashes, keys, features)
             labels = audit_labels(kept, features, keys, opinions)

@@ -75,7 +75,7 @@ def train(run: Run, material: Material, recipe: Recipe, *, clock: Clock, talk: T
         teacher = _teacher(recipe.train.teacher, material, engine) if recipe.train.teacher else None
         fitted = Fit(run, network, material, recipe, engine, clock, talk, start, teacher).run_through()
     elif recipe.train.start == "head":
-        found = features_of(network, material, engine, talk)
+        found = features_of(network, material, engine, talk, recipe.data.memory_gb)
         remember_pace(recipe, material.preprocessing, talk.seconds["features"] / max(1, len(found)))
         fitted = Fitted(0, 0, "the head is solved, nothing else was trained", _told(start(found), talk))
         features = found.numpy()

@@ -15,8 +15,9 @@ from linnaeus.data.fingerprints import Fingerprints, fingerprints
 from linnaeus.data.pixels import Pixels
 from linnaeus.errors import PictureError
 from linnaeus.records import Dataset, Finding, Preprocessing
+from linnaeus.verbs.audit.candidates import candidates, candidates_of_some
 from linnaeus.verbs.audit.clusters import Cluster, cluster
-from linnaeus.verbs.audit.pairs import Pairs, Rule, candidates, candidates_of_some, confirm, is_plain, rule_for
+from linnaeus.verbs.audit.pairs import Pairs, Rule, confirm, is_plain, rule_for
 from linnaeus.verbs.audit.remembered import remembered
 
 SHOWN = 3

@@ -1,29 +1,20 @@
-"""Find pairs of pictures of which one may be an altered copy of the other, and confirm them by their pixels."""
+"""Pairs of pictures of which one may be an altered copy of the other, confirmed by laying one over the other."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from linnaeus.data.alignment import Agreement, align, look_closer, texture
-from linnaeus.data.fingerprints import WINDOWS, Fingerprints, describe, grey, mirror_signs, perceptual_hashes
+from linnaeus.data.fingerprints import WINDOWS, Fingerprints, grey
 from linnaeus.data.pixels import Pixels
 from linnaeus.errors import PictureError
-from linnaeus.learn.neighbours import Index, similar_hashes
 from linnaeus.machine import cores_here
 
-BLOCK = 4096
 ALIGNED_AT_ONCE = 256
-MOST_BITS = 8
-"""Copies in another size, compression or brightness differ in 0 to 3 of 63 bits, unrelated pictures in 31, seldom < 12."""
-LEAST_SIMILAR = 0.7
-"""Of photographs cropped by 5 to 15 % of each side one in 1,000 is below."""
-LEAST_EMBEDDED = 0.9
-EACH, KEPT = 3, 4
-"""Neighbours of each picture per window, and candidates kept of each."""
 LEAST_TEXTURE = 1.0
 """Grey levels: plain pictures show nothing by which a copy could be told from another plain picture."""
 SMALLEST_SIDE = 16
@@ -36,7 +27,6 @@ SURE = 0.9
 MARGIN = 0.15
 """A closer look is worth it for details that agree by so much too little: it mostly finds less, seldom more."""
 NULL_PAIRS, NULL_SIGMAS = 400, 5.0
-_TASKS = tuple((window, mirrored) for window in range(len(WINDOWS)) for mirrored in (False, True))
 
 
 @dataclass(frozen=True)
@@ -117,54 +107,6 @@ def is_plain(stored: np.ndarray, sides: np.ndarray) -> np.ndarray:
     return (texture(stored) < LEAST_TEXTURE) | (sides < SMALLEST_SIDE)
 
 
-def candidates(prints: Fingerprints, rows: np.ndarray, embeddings: np.ndarray | None = None) -> Pairs:
-    """Search for pairs that may be copies; the cost grows as n log n.
-
-    Two or three sources: a perceptual hash finds copies in another size, compression or brightness; the nearest
-    neighbours of six windows of each picture find what was cropped; both also look for the mirror image. Embeddings of
-    a network add what it finds similar.
-
-    Args:
-        prints: Fingerprints of all pictures.
-        rows: Which of them to search; no two with the same fingerprint.
-        embeddings: float [N, D], one for each picture, or None.
-    """
-    described = _described(prints, rows, 0)
-    parts = list(_by_hash(described))
-    index = Index(described)
-    with ThreadPoolExecutor(cores_here(), thread_name_prefix="copies") as pool:
-        parts += pool.map(lambda task: _by_window(index, prints, rows, *task), _TASKS)
-    found = _best(Pairs.join(parts), len(rows))
-    found = replace(found, first=rows[found.first], second=rows[found.second])
-    if embeddings is not None:
-        first, second = _by_embedding(embeddings[rows])
-        extra = best_start(prints, rows[first], rows[second])
-        found = _best(Pairs.join([found, extra]), len(prints), keep=KEPT + EACH)
-    return found
-
-
-def candidates_of_some(prints: Fingerprints, rows: np.ndarray, new: np.ndarray) -> Pairs:
-    """Search for pairs of which one at least is new; the cost is that of the new ones, and of describing the others.
-
-    Args:
-        prints: Fingerprints of all pictures.
-        rows: Which of them to search; no two with the same fingerprint.
-        new: Which of `rows` were not searched before, bool [n].
-    """
-    if not new.any():
-        return Pairs.join([])
-    fresh = np.flatnonzero(new)
-    described = _described(prints, rows, 0)
-    parts = [one.take(new[one.first] | new[one.second]) for one in _by_hash(described)]
-    everyone, newcomers = Index(described), Index(described[fresh])
-    for window, mirrored in _TASKS:
-        parts.append(_by_window(everyone, prints, rows, window, mirrored, asking=fresh))
-        # The other way round: what is new may be a part, or the mirror image, of what was there.
-        parts.append(_by_window(newcomers, prints, rows, window, mirrored, members=fresh))
-    found = _best(Pairs.join(parts), len(rows))
-    return replace(found, first=rows[found.first], second=rows[found.second])
-
-
 def confirm(
     prints: Fingerprints, pixels: Pixels, sides: np.ndarray, pairs: Pairs, rule: Rule, *, slack: float = 0.0
 ) -> Pairs:
@@ -222,24 +164,6 @@ def rule_for(prints: Fingerprints, rows: np.ndarray, labels: np.ndarray, *, seed
     )
 
 
-def best_start(prints: Fingerprints, first: np.ndarray, second: np.ndarray) -> Pairs:
-    """Choose for given pairs which is the part of which, where to begin, and whether to mirror."""
-    here, there = prints.bytes(first), prints.bytes(second)
-    wholes = describe(here), describe(there)
-    tries = []
-    for window in range(len(WINDOWS)):
-        for swapped, part, whole in ((False, here, wholes[1]), (True, there, wholes[0])):
-            described = describe(part, WINDOWS[window])
-            for mirrored in (False, True):
-                turned = described * mirror_signs() if mirrored else described
-                tries.append(((turned * whole).sum(axis=1), swapped, _map_of(window, mirrored)))
-    similarities, swaps, maps = (np.array(column) for column in zip(*tries, strict=True))
-    best = similarities.argmax(axis=0)
-    swapped = swaps[best]
-    first, second = np.where(swapped, second, first), np.where(swapped, first, second)
-    return Pairs(first, second, maps[best], similarities.max(axis=0))
-
-
 def compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
     """Map by `inner`, then by `outer`: where a part of a part lies in the whole, [n, 4]."""
     offsets = outer[:, ::2] + outer[:, 1::2] * inner[:, ::2]
@@ -284,88 +208,3 @@ def _closer(pixels: Pixels, pairs: Pairs, warps: np.ndarray) -> tuple[np.ndarray
             large[row] = np.zeros((CLOSER_SIDE, CLOSER_SIDE), np.float32)
     here, there = (np.stack([large[row] for row in side.tolist()]) for side in (pairs.first, pairs.second))
     return look_closer(here, there, warps, pairs.maps[:, 3] < 0)
-
-
-def _described(prints: Fingerprints, rows: np.ndarray, window: int) -> np.ndarray:
-    parts = [describe(prints.bytes(some), WINDOWS[window]) for some in _blocks(rows)]
-    return np.concatenate(parts) if parts else np.empty((0, len(mirror_signs())), np.float32)
-
-
-def _by_hash(described: np.ndarray) -> Iterator[Pairs]:
-    straight = perceptual_hashes(described)
-    turned = perceptual_hashes(described * mirror_signs())
-    for mirrored, pairs in (
-        (False, similar_hashes(straight, most_bits=MOST_BITS)),
-        (True, similar_hashes(turned, straight, most_bits=MOST_BITS)),
-    ):
-        first, second = pairs[pairs[:, 0] != pairs[:, 1]].T
-        bits = np.bitwise_count((turned if mirrored else straight)[first] ^ straight[second])
-        yield _with_map(first, second, _map_of(0, mirrored), 1 - bits / 64)
-
-
-def _by_window(
-    index: Index,
-    prints: Fingerprints,
-    rows: np.ndarray,
-    window: int,
-    mirrored: bool,
-    *,
-    asking: np.ndarray | None = None,
-    members: np.ndarray | None = None,
-) -> Pairs:
-    """Find what looks like a window of pictures; by default of all among all, by number within `rows`.
-
-    Args:
-        index: Whole pictures.
-        prints: Fingerprints of all pictures.
-        rows: Which of them are searched.
-        window: Number of a window.
-        mirrored: Look for its mirror image.
-        asking: Numbers of the pictures whose windows are looked for.
-        members: Numbers of the pictures in the index.
-    """
-    asking = np.arange(len(rows)) if asking is None else asking
-    members = np.arange(len(rows)) if members is None else members
-    queries = _described(prints, rows[asking], window)
-    if mirrored:
-        queries *= mirror_signs()
-    place = np.full(len(rows), -1, np.int64)
-    place[members] = np.arange(len(members))
-    found = index.search(queries, count=EACH, least=LEAST_SIMILAR, own=place[asking])
-    who, column = np.nonzero(found.rows >= 0)
-    second, similarity = members[found.rows[who, column]], found.similarities[who, column]
-    return _with_map(asking[who], second, _map_of(window, mirrored), similarity)
-
-
-def _by_embedding(embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    unit = embeddings / np.maximum(lengths, 1e-12)
-    found = Index(unit).search(unit, count=EACH, least=LEAST_EMBEDDED, own=np.arange(len(unit)))
-    first, column = np.nonzero(found.rows >= 0)
-    return first, found.rows[first, column]
-
-
-def _with_map(first: np.ndarray, second: np.ndarray, one: tuple[float, ...], similarity: np.ndarray) -> Pairs:
-    return Pairs(first, second, np.tile(np.array(one), (len(first), 1)), similarity.astype(np.float32))
-
-
-def _map_of(window: int, mirrored: bool) -> tuple[float, ...]:
-    """Where a picture lies that looks like a window of the mirrored picture or of the picture itself."""
-    top, bottom, left, right = WINDOWS[window]
-    return (top, bottom - top, 1 - left, left - right) if mirrored else (top, bottom - top, left, right - left)
-
-
-def _best(pairs: Pairs, count: int, keep: int = KEPT) -> Pairs:
-    """Keep each pair once, at its best, and the best `keep` of each picture."""
-    low, high = np.minimum(pairs.first, pairs.second), np.maximum(pairs.first, pairs.second)
-    order = np.lexsort((-pairs.similarity, low * count + high))
-    key = (low * count + high)[order]
-    pairs = pairs.take(order[np.diff(key, prepend=-1) != 0])
-    order = np.lexsort((-pairs.similarity, pairs.first))
-    pairs = pairs.take(order)
-    rank = np.arange(len(pairs)) - np.searchsorted(pairs.first, pairs.first)
-    return pairs.take(rank < keep)
-
-
-def _blocks(rows: np.ndarray) -> Iterator[np.ndarray]:
-    return (rows[begin : begin + BLOCK] for begin in range(0, len(rows), BLOCK))
