@@ -179,8 +179,11 @@ class Fit:
         progress = self.state.progress
         self._balance(progress.balance)
         if progress.balance_reason:
-            self.decisions.append(Decision("train.balance", progress.balance, progress.balance_reason))
-            self.talk.say(f"train.balance = {progress.balance}: {progress.balance_reason}")
+            self._decide("train.balance", progress.balance, progress.balance_reason)
+
+    def _decide(self, setting: str, value: Any, reason: str) -> None:
+        self.decisions.append(Decision(setting, value, reason))
+        self.talk.say(f"{setting} = {value}: {reason}")
 
     def _balance(self, settled: str | None) -> None:
         """Set loss and sampling; what "auto" may come to leaves the length of an epoch as it is."""
@@ -240,8 +243,7 @@ class Fit:
         example = self.from_bytes(torch.from_numpy(self._sample(2)).to(self.engine.device))
         halves, why_not = halves_of(self.network, example, views * len(self.feed.rows), self.recipe, self.engine)
         if why_not:
-            self.decisions.append(Decision("train.views", 0, why_not))
-            self.talk.say(f"train.views = 0: {why_not}")
+            self._decide("train.views", 0, why_not)
         return halves
 
     def _use(self, halves: tuple[nn.Module, nn.Module] | None, views: int) -> None:
@@ -298,8 +300,7 @@ class Fit:
         planned = self.budget.steps(wanted, step_s + validation_s / per_epoch, at_least)
         if planned < wanted:
             reason = f"the budget leaves {max(0, self.budget.room_s):.0f} s, at {1000 * step_s:.0f} ms a step"
-            self.decisions.append(Decision("train.epochs", round(planned / per_epoch, 2), reason))
-            self.talk.say(f"train.epochs = {planned / per_epoch:.2f}: {reason}")
+            self._decide("train.epochs", round(planned / per_epoch, 2), reason)
         return planned
 
     def _seconds_per_picture(self, network: nn.Module, precision: str) -> float:
