@@ -181,7 +181,7 @@ class Fit:
         if progress.balance_reason:
             self._decide("train.balance", progress.balance, progress.balance_reason)
 
-    def _decide(self, setting: str, value: Any, reason: str) -> None:
+    def _decide(self, setting: str, value: object, reason: str) -> None:
         self.decisions.append(Decision(setting, value, reason))
         self.talk.say(f"{setting} = {value}: {reason}")
 
