@@ -47,7 +47,7 @@ def halves_of(
         output = halves[0](example[:1])
     size_gb = output.numel() * (2 if engine.precision == "bf16" else 4) * count / 1e9
     if size_gb > recipe.data.memory_gb:
-        return None, f"what frozen stages give would take {size_gb:.1f} GB, more than data.memory_gb"
+        return None, f"what frozen stages give would take {size_gb:.2g} GB, more than data.memory_gb"
     if recipe.augment.cutmix and output.ndim != 4:
         return None, NOTHING_TO_CUT
     return halves, ""

@@ -86,22 +86,14 @@ def _described(prints: Fingerprints, rows: np.ndarray) -> np.ndarray:
 
 
 def _by_hash(described: np.ndarray) -> Iterator[np.ndarray]:
-    straight = _hashes(described, False)
-    turned = _hashes(described, True)
-    for start, (window, mirrored) in enumerate(_STARTS):
-        if window > 0:
-            return
-        one, other = (turned, straight) if mirrored else (straight, None)
-        first, second = similar_hashes(one, other, most_bits=MOST_BITS).T
+    straight, turned = np.empty((2, len(described)), np.uint64)
+    for some in _blocks(len(described)):
+        straight[some] = perceptual_hashes(described[some])
+        turned[some] = perceptual_hashes(described[some] * mirror_signs())
+    for mirrored, one, others in ((False, straight, None), (True, turned, straight)):
+        first, second = similar_hashes(one, others, most_bits=MOST_BITS).T
         bits = np.bitwise_count(one[first] ^ straight[second])
-        yield _guesses(first, second, start, 1 - bits / 64)[first != second]
-
-
-def _hashes(described: np.ndarray, mirrored: bool) -> np.ndarray:
-    signs = mirror_signs() if mirrored else np.ones_like(mirror_signs())
-    return np.concatenate(
-        [np.empty(0, np.uint64), *(perceptual_hashes(described[some] * signs) for some in _blocks(len(described)))]
-    )
+        yield _guesses(first, second, _STARTS.index((0, mirrored)), 1 - bits / 64)[first != second]
 
 
 def _by_window(
