@@ -3,8 +3,6 @@ import json
 import numpy as np
 import pytest
 
-from linnaeus import atomic
-from linnaeus.atomic import write_text
 from linnaeus.config import Recipe, load_recipe
 from linnaeus.errors import RunError
 from linnaeus.metrics import score
@@ -180,18 +178,6 @@ def test_a_summary_and_a_report_make_it_complete(run):
     run.report_path.touch()
     assert run.is_complete()
     assert run.summary() == {"epochs": 2.5}
-
-
-def test_a_write_that_fails_leaves_the_old_text(tmp_path, monkeypatch):
-    write_text(tmp_path / "a.json", "old")
-
-    def broken(descriptor):
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(atomic.os, "fsync", broken)
-    with pytest.raises(OSError, match="no space"):
-        write_text(tmp_path / "a.json", "new")
-    assert (tmp_path / "a.json").read_text() == "old"
 
 
 def test_non_ascii_words_are_readable_in_the_files(run):

@@ -4,26 +4,50 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
+
+_NUMBER = re.compile(r"\(os error (\d+)\)")
 
 
-def write_text(path: Path, text: str) -> None:
-    r"""Write a whole file or nothing: temporary file, flush to disk, rename.
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Give the name of a file to write beside `path`; it is flushed to the disk and renamed, or leaves nothing behind.
 
-    The odd bytes of a file name that is not UTF-8 are written as \udc.., which JSON reads back as they were.
+    Raises:
+        OSError: It could not be written; also where it was safetensors that could not, which has an error of its own.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-    with unfinished.open("w", encoding="utf-8", errors="backslashreplace") as file:
+    try:
+        yield unfinished
+        # Windows flushes only what is open for writing.
+        with unfinished.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    except SafetensorError as error:
+        number = _NUMBER.search(str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    r"""Write a whole file or nothing.
+
+    The odd bytes of a file name that is not UTF-8 are written as \udc.., which JSON reads back as they were.
+    """
+    with whole(path) as unfinished, unfinished.open("w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from linnaeus.atomic import write_text
+from linnaeus.atomic import whole, write_text
 from linnaeus.data.decode import middle, picture_to_stored, prepare
 from linnaeus.errors import ModelError, PictureError
 from linnaeus.learn.engine import Engine, one_torch_thread
@@ -176,13 +176,12 @@ class Classifier:
             name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
             for name, value in self.network.state_dict().items()
         }
-        unfinished = folder / f".{WEIGHTS}.{os.getpid()}.part"
-        save_file(tensors, unfinished, {"format": "pt"})
-        os.replace(unfinished, folder / WEIGHTS)
+        with whole(folder / WEIGHTS) as unfinished:
+            save_file(tensors, unfinished, {"format": "pt"})
         if self.judgement is not None:
             arrays = {name: np.ascontiguousarray(one) for name, one in self.judgement.arrays().items()}
-            save_arrays(arrays, unfinished)
-            os.replace(unfinished, folder / JUDGEMENT)
+            with whole(folder / JUDGEMENT) as unfinished:
+                save_arrays(arrays, unfinished)
         if own_code.is_own_code(self.architecture):
             code = Path(self.architecture.rpartition(":")[0]).read_text(encoding="utf-8")
             write_text(folder / CODE, code)

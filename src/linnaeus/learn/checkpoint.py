@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from linnaeus.atomic import whole
 from linnaeus.errors import RunError
 from linnaeus.learn.optim import Average
 
@@ -75,12 +75,8 @@ class TrainState:
 
     def save(self, path: Path) -> None:
         """Write the whole state; the old one stays until the new one is complete."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
-        save_file(self._tensors(), unfinished, {"progress": json.dumps(vars(self.progress)), **self._counters()})
-        with unfinished.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
+        with whole(path) as unfinished:
+            save_file(self._tensors(), unfinished, {"progress": json.dumps(vars(self.progress)), **self._counters()})
 
     def load(self, path: Path) -> bool:
         """Take up the state of a checkpoint; tell whether there was one.

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import os
-import uuid
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from linnaeus.atomic import whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,9 +69,8 @@ def write_pair(path: Path, picture: np.ndarray, heat: np.ndarray) -> None:
     pair = Image.new("RGBA", (2 * SIDE_PX + GAP_PX, SIDE_PX))
     pair.paste(Image.fromarray(enlarge(picture, SIDE_PX)), (0, 0))
     pair.paste(Image.fromarray(overlay(picture, heat, SIDE_PX)), (SIDE_PX + GAP_PX, 0))
-    file = io.BytesIO()
-    pair.save(file, "png", optimize=True)
-    _write(path, file.getvalue())
+    with whole(path) as unfinished:
+        pair.save(unfinished, "png", optimize=True)
 
 
 def write_sheet(
@@ -109,11 +107,9 @@ def write_sheet(
         )
         for one, shown in zip(neighbours, thumbnails, strict=True)
     ]
-    with _style():
+    with _style(), whole(path) as unfinished:
         figure = _figure(title, rows, near)
-        file = io.BytesIO()
-        figure.savefig(file, format="png", dpi=130, facecolor="white", bbox_inches="tight", pad_inches=0.15)
-    _write(path, file.getvalue())
+        figure.savefig(unfinished, format="png", dpi=130, facecolor="white", bbox_inches="tight", pad_inches=0.15)
 
 
 def _figure(title: str, rows: list[list[Tile]], near: list[Tile]) -> Figure:
@@ -161,11 +157,3 @@ def _style() -> Any:
     return matplotlib.rc_context(
         {"font.family": [name for name in FONTS if name in known], "font.size": 9, "text.parse_math": False}
     )
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a whole file or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-    unfinished.write_bytes(data)
-    os.replace(unfinished, path)
