@@ -196,6 +196,19 @@ def test_every_measurement_is_told_with_its_interval(written):
         assert told in words, told
 
 
+@pytest.mark.parametrize(
+    ("language", "told"),
+    [
+        ("en", "fitted in an earlier audit, to 1,200 pictures (since then: 13 new, 0 gone, 2 with another label)"),
+        ("zh", "用 1,200 张图片拟合的（此后新增 13 张，减少 0 张，2 张换了标签）"),
+    ],
+)
+def test_of_a_folder_that_has_grown_it_is_told_what_the_models_knew(written, language, told):
+    growth = {"fitted": 1200, "new": 13, "gone": 0, "relabelled": 2}
+    assert told in said(written(language, growth=growth)[0]).replace("\u00a0", " ")
+    assert told not in said(written(language, growth=None)[0]).replace("\u00a0", " ")
+
+
 def test_the_learning_curve_goes_on_to_twice_the_pictures_with_a_band(written):
     text = written()[0].text
     chart = text[text.index('<svg class="chart"') :].split("</svg>")[0]

@@ -48,6 +48,10 @@ class ChineseAudit(ChineseFindings, EnglishAudit):
 
     labels_told = "检查了 {checked} 个标签，所用模型都没有见过对应的图片。其中 **{likely}** 个疑似有误。"
     labels_wrong = "全部标签中约有 {wrong} 有误。"
+    labels_grown = (
+        "这些模型是在以前的一次检查中用 {fitted} 张图片拟合的（此后新增 {new} 张，减少 {gone} 张，"
+        "{relabelled} 张换了标签）；变化不大，因此没有重新拟合。"
+    )
     noise_caption = "各类别错误标签的比例，由高到低"
     noise_columns = ("类别", "错误比例", "疑似有误")
     overlaps_title = "相互重叠的类别"

@@ -52,6 +52,10 @@ class EnglishAudit(EnglishFindings):
         "{checked} labels were checked, each by models that had not seen its picture. **{likely}** are likely wrong."
     )
     labels_wrong = "Of all labels, about {wrong} are wrong."
+    labels_grown = (
+        "The models were fitted in an earlier audit, to {fitted} pictures (since then: {new} new, {gone} gone, {relabelled} with "
+        "another label); little has changed, so they were not fitted again."
+    )
     noise_caption = "Share of wrong labels in each class, the noisiest first"
     noise_columns = ("Class", "Wrong", "Likely wrong")
     overlaps_title = "Classes that overlap"

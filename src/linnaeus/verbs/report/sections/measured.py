@@ -40,6 +40,9 @@ def labels(audited: Audited, evidence: Evidence, words: Words) -> Iterator[Block
     told: list[Text] = [say(words.labels_told, checked=checked, likely=likely)]
     wrong = _estimate(found.get("wrong"))
     told += [say(words.labels_wrong, wrong=words.with_interval(wrong))] if wrong else []
+    if grown := audited.document.get("growth"):
+        changes = {key: words.whole(int(grown.get(key) or 0)) for key in ("fitted", "new", "gone", "relabelled")}
+        told.append(say(words.labels_grown, **changes))
     yield Paragraph(joined(told, words.between))
     judged = [
         (str(one["name"]), _estimate(one.get("noise")), int(one.get("likely") or 0))
