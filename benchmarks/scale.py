@@ -168,13 +168,14 @@ def draw(kept: dict[str, Any]) -> None:
     audited = json.loads((bench.ROOT / "docs" / "audit-scale.json").read_text())
     first = {row["n"]: row["first"][0] if isinstance(row["first"], list) else row["first"] for row in audited}
 
-    def line(what: str, name: str, column: str) -> plots.Line:
-        rows = sorted((int(size), row) for size, row in kept.get(what, {}).items())
-        return plots.Line(name, [(size, row[name][column]) for size, row in rows])
+    def line(what: str, name: str, column: str, key: str = "") -> plots.Line:
+        rows = sorted((int(size), row.get(key or name, {})) for size, row in kept.get(what, {}).items())
+        return plots.Line(name, [(size, row[column]) for size, row in rows if column in row])
 
     time_ = [line("pictures", name, "cpu_s") for name in ("train", "predict")]
     time_.append(plots.Line("audit", [(n, cost["cpu_s"]) for n, cost in first.items()]))
     memory = [line("pictures", name, "own_gb") for name in ("train", "predict")]
+    memory.append(line("pictures", f"train with {TIGHT_GB} GB", "own_gb", "tight"))
     memory.append(plots.Line("audit", [(n, cost["own_gb"]) for n, cost in first.items()]))
     solved = sorted((int(size), row) for size, row in kept.get("head", {}).items())
     classes = [line("classes", name, "cpu_s") for name in ("train", "predict")]
@@ -193,8 +194,11 @@ def draw(kept: dict[str, Any]) -> None:
             what,
             size,
             row["pictures"],
-            *(row[name][column] for name in ("train", "predict") for column in ("cpu_s", "own_gb")),
-            *(row.get("tight", {}).get(column, "") for column in ("cpu_s", "own_gb")),
+            *(
+                row.get(name, {}).get(column, "")
+                for name in ("train", "predict", "tight")
+                for column in ("cpu_s", "own_gb")
+            ),
         )
         for what in ("pictures", "classes")
         for size, row in sorted(kept.get(what, {}).items(), key=lambda one: int(one[0]))
