@@ -49,6 +49,7 @@ def candidates(prints: Fingerprints, rows: np.ndarray, embeddings: np.ndarray | 
     found["first"], found["second"] = rows[found["first"]], rows[found["second"]]
     if embeddings is not None:
         first, second = _by_embedding(embeddings[rows])
+        # Merged at once: three guesses a picture are few, and each merging sorts all that was found.
         blocks = (_best_start(prints, rows[first[some]], rows[second[some]]) for some in _blocks(len(first)))
         found = _best(_once([np.concatenate([found[:0], *blocks])], found), keep=KEPT + EACH)
     return _pairs(found)
