@@ -52,8 +52,9 @@ class DataSettings(Settings):
     """Most disk space that decoded pictures may take, in GB; the longest unused go first."""
     memory_gb: float = Field(default=MEMORY_GB, gt=0)
     """Most memory, in GB, for the features that a head is solved on and what is done with them, and for what frozen stages
-    give. Above it features lie in a file meanwhile (in an audit, too), a head is solved in a closed form, and frozen stages are
-    computed in every step. Pictures that are made up or left out of unequal classes (smote, undersample) are not counted."""
+    and a teacher give. Above it features lie in a file meanwhile (in an audit, too), a head is solved in a closed form, and frozen
+    stages are computed in every step. Pictures that are made up or left out of unequal classes (smote, undersample) are not
+    counted."""
 
 
 class SplitSettings(Settings):
