@@ -184,6 +184,26 @@ def test_where_nothing_can_be_written_at_all_pytorch_answers(run, files, many, t
     assert "cannot be kept" in said[-1]
 
 
+def test_a_runtime_that_was_asked_for_is_had_or_that_is_an_error(run, files, tmp_path, monkeypatch):
+    (tmp_path / "cache").write_text("in the way")
+    (run / "model" / "runtimes").write_text("in the way")
+    monkeypatch.setenv("LINNAEUS_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(ModelError, match="beside the model"):
+        open_fastest(run, files, on="onnx")
+
+
+def test_too_little_memory_is_not_remembered(run, files, many, monkeypatch):
+    def crowded(*_):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fastest, "_write_and_compare", crowded)
+        said = []
+        assert isinstance(open_fastest(run, files, say=said.append), Classifier)
+        assert "out of memory" in said[-1]
+    assert isinstance(open_fastest(run, files), Exported)
+
+
 def test_the_proof_says_what_was_compared_and_what_made_it(written):
     (path,) = written.rglob("proof.json")
     proof = json.loads(path.read_text())

@@ -194,7 +194,8 @@ def test_no_paths_and_no_run_are_errors_in_words(command, trained, tmp_path):
     assert said.startswith("error: ")
 
 
-def test_a_wrong_ending_is_refused_before_anything_is_read(command, trained, inputs, tmp_path):
+def test_a_wrong_ending_is_refused_before_anything_is_read(command, trained, inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr("linnaeus.targets.fastest.open_fastest", lambda *_, **__: pytest.fail("the model was opened"))
     code, _, said = command("predict", trained.folder, inputs[0], "--out", tmp_path / "answers.xlsx")
     assert code == 2
     assert ".parquet" in said

@@ -172,6 +172,12 @@ class _Search:
                 return Exported(target.open(folder / target.file))
             if record is not None:
                 self._refuse(target, record["why_failed"], new=True)
+        if self.asked:
+            raise ModelError(
+                f"{targets[0].title} should have its file beside the model, or in the cache.",
+                got="one that is damaged, or none that can be written",
+                fix=f"make {self.place} or {default_cache_dir()} writable, or --on {PYTORCH}.",
+            )
         return None
 
     def _homes(self, target: Target) -> Iterator[Path]:
@@ -185,8 +191,8 @@ class _Search:
         for folder in self._homes(target):
             try:
                 made = build_once(folder, lambda unfinished: _build(unfinished, target, classifier, shown, before))
-            except OSError as error:
-                why = str(error)
+            except (OSError, MemoryError) as error:
+                why = str(error) or "out of memory"
                 continue
             _forget_others(folder.parent, self.place)
             return made
@@ -203,10 +209,13 @@ class _Search:
 
 
 def _build(folder: Path, target: Target, classifier: Classifier, shown: Shown, before: Judged) -> None:
-    """Fill a folder with the file and its proof; with the proof alone where the file cannot be had or is wrong."""
+    """Fill a folder with the file and its proof; with the proof alone where the file cannot be had or is wrong.
+
+    What may pass, a full disk or too little memory, is no proof of anything.
+    """
     try:
         why, compared = _write_and_compare(folder, target, classifier, shown, before)
-    except OSError:
+    except (OSError, MemoryError):
         raise
     except LinnaeusError as error:
         why, compared = " ".join(filter(None, (error.rule, error.got))), {}
