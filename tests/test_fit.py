@@ -1,3 +1,4 @@
+import csv
 import json
 import os
 import random
@@ -66,6 +67,22 @@ def test_a_batch_of_few_pictures_is_cut_into_few_pieces(train_quickly, uneven, o
     settings = {"train.batch_size": 32, "train.balance": "undersample", "train.pieces": 8, "model.name": "small-32"}
     run = train_quickly(uneven, **own | settings | {"data.size_px": 160})
     assert run.summary()["epochs"] == 2
+
+
+@pytest.mark.parametrize("taught", [False, True])
+def test_all_that_is_kept_above_frozen_stages_counts_as_memory(train_quickly, own, monkeypatch, taught):
+    asked = []
+
+    def watched(network, example, count, recipe, engine, *, more_bytes):
+        asked.append((count, more_bytes))
+        return None, ""
+
+    monkeypatch.setattr(fit, "halves_of", watched)
+    more = {"train.teacher": str(train_quickly(**own).model_dir)} if taught else {}
+    run = train_quickly(**own | {"model.freeze": 2, "train.views": 2} | more)
+    parts = [row["split"] for row in csv.DictReader((run.folder / "split.csv").open())]
+    train, val = parts.count("train"), parts.count("val")
+    assert asked == [(2 * train + val, 4 * 2 * train * 3 if taught else 0)]
 
 
 class Countdown:
