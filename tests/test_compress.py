@@ -12,7 +12,7 @@ from linnaeus.classifier import Classifier
 from linnaeus.errors import CheckFailed, ModelError, SettingsError
 from linnaeus.talk import Talk
 from linnaeus.targets import Exported, named
-from linnaeus.verbs.compress import Demand, Variant, compress
+from linnaeus.verbs.compress import Demand, Variant, compress, tell
 from linnaeus.verbs.compress.choose import choose, front
 
 
@@ -31,7 +31,7 @@ def test_of_those_that_meet_the_target_the_best_on_validation_is_asked_first():
     assert rows[found.chosen]["name"] == "a"
 
 
-def test_one_that_does_not_pass_makes_way_for_the_next():
+def test_one_that_does_not_pass_makes_way_for_the_next_at_the_level_that_all_share():
     rows = [row("original", 1.0), row("a", 2.5, verdict="not shown"), row("b", 3.0)]
     found = choose(rows, [0.93, 0.93, 0.92], 0, 2.0, None, 0.02)
     assert rows[found.chosen]["name"] == "b"
@@ -75,6 +75,13 @@ def test_every_means_is_tried_alone_and_together(run, found):
     assert names == ["original, float32, ONNX", "original, int8, ONNX", "pruned, float32, ONNX", "pruned, int8, ONNX"]
     assert run.result("compress")["chosen"] == found["chosen"]
     assert found["pictures"] == run.split()["split"].count("test")
+
+
+def test_the_candidates_share_the_level_of_the_gate(found):
+    assert found["confidence_level"] == pytest.approx(1 - 0.1 / 3)
+    for one in found["candidates"]:
+        assert "96.7 % interval" in one["why"] or "cannot show" in one["why"]
+    assert "differences have 96.7 % intervals: 3 candidates share the gate's 5 %." in tell(found)
 
 
 def test_a_pruned_network_computes_less_and_is_a_model_of_its_own(run, found):

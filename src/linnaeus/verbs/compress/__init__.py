@@ -93,8 +93,8 @@ At = Callable[[Preprocessing], Pictures]
 def compress(variants: Sequence[Variant], at: At, folder: Path, demand: Demand, talk: Talk) -> dict[str, Any]:
     """Write every variant in every precision for every runtime, and find those that are worth their accuracy.
 
-    Candidates are ordered by what they do on the validation pictures. In that order they go through the gate, a paired
-    test on the test pictures, until one passes: so the test pictures do not choose.
+    All candidates go through the gate, a paired test on the test pictures, and share its level of 5 %: with so many of
+    them, chance has no more tries than with one. Of those that pass, speed or the validation pictures choose.
 
     Args:
         variants: The original first.
@@ -126,7 +126,7 @@ def compress(variants: Sequence[Variant], at: At, folder: Path, demand: Demand, 
         pictures = at(original.preprocessing)
         with talk.stage("speed"):
             speeds = _speeds(original, candidates, pictures, talk)
-    rows, choice = _rows(candidates, speeds, pictures, demand)
+    rows, choice, confidence_level = _rows(candidates, speeds, pictures, demand)
     for candidate, row in zip(candidates, rows, strict=True):
         write_json(candidate.path.parent / "compress.json", row | {"path": candidate.path.name})
     base = rows[choice.original]
@@ -134,6 +134,7 @@ def compress(variants: Sequence[Variant], at: At, folder: Path, demand: Demand, 
         "target": {"latency": demand.faster, "size": demand.smaller},
         "max_drop": demand.max_drop,
         "pictures": int(pictures.test.labelled.sum()),
+        "confidence_level": confidence_level,
         "eager_ms": speeds[EAGER].p50_ms,
         "original": base,
         "candidates": [row for row in rows if row is not base],
@@ -173,12 +174,14 @@ def _speeds(original: Classifier, candidates: Sequence[Candidate], pictures: Pic
 
 def _rows(
     candidates: Sequence[Candidate], speeds: dict[str, Speed], pictures: Pictures, demand: Demand
-) -> tuple[list[dict[str, Any]], Choice]:
+) -> tuple[list[dict[str, Any]], Choice, float]:
+    """Judge all candidates, and choose one; the last thing given is the confidence level of their differences."""
     floats = [k for k, one in enumerate(candidates) if one.is_original]
     original = min(floats, key=lambda k: speeds[candidates[k].name].p50_ms)
     tested, labels = pictures.test.labelled, pictures.test.labels
     right = [one.test[tested].argmax(1) == labels[tested] for one in candidates]
-    verdicts = [non_inferior(right[original], one, demand.max_drop) for one in right]
+    tests = max(1, len(candidates) - 1)
+    verdicts = [non_inferior(right[original], one, demand.max_drop, candidates=tests) for one in right]
     rows = [
         row_of(one, speeds[one.name], candidates[original], speeds[candidates[original].name], pictures.test, verdict)
         for one, verdict in zip(candidates, verdicts, strict=True)
@@ -187,4 +190,5 @@ def _rows(
     rows = [row | {"front": k in on_front} for k, row in enumerate(rows)]
     known = pictures.val.labels >= 0
     held = [float((one.val[known].argmax(1) == pictures.val.labels[known]).mean()) for one in candidates]
-    return rows, choose(rows, held, original, demand.faster, demand.smaller, demand.max_drop)
+    choice = choose(rows, held, original, demand.faster, demand.smaller, demand.max_drop)
+    return rows, choice, verdicts[original].confidence_level
