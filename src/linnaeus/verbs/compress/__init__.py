@@ -19,7 +19,7 @@ from linnaeus.targets import Target, require
 from linnaeus.targets.measure import Speed, Subject, measure
 from linnaeus.targets.proof import Shown
 from linnaeus.verbs.compress.choose import Choice, choose, front
-from linnaeus.verbs.compress.files import Candidate, write_files
+from linnaeus.verbs.compress.files import Candidate, forms, write_files
 from linnaeus.verbs.compress.rows import row_of
 from linnaeus.verbs.compress.words import tell
 
@@ -74,6 +74,8 @@ class Demand:
         targets: Runtimes to write for.
         precisions: To write in, beside float32.
         outputs: As `Graph` takes them.
+        calibrate: Fit the probabilities of reduced precisions again; else they stay as they are.
+        keep_answers: See `fit_calibration`; of a network whose training made up for rare classes.
         seed: Of the halves of the validation pictures.
     """
 
@@ -83,6 +85,8 @@ class Demand:
     max_drop: float = 0.01
     precisions: tuple[str, ...] = ("int8",)
     outputs: tuple[str, ...] = ("probabilities",)
+    calibrate: bool = True
+    keep_answers: bool = False
     seed: int = 0
 
 
@@ -115,12 +119,12 @@ def compress(variants: Sequence[Variant], at: At, folder: Path, demand: Demand, 
     candidates: list[Candidate] = []
     # All training comes first: a process in which PyTorch trains after TensorFlow was loaded may crash.
     networks = [_made(variant, folder, talk) for variant in variants]
-    original = networks[0]
+    original, among = networks[0], _chosen_among(networks, demand)
     with tempfile.TemporaryDirectory() as scratch:
         for variant, classifier in zip(variants, networks, strict=True):
             with talk.stage(f"{variant.name}, files"):
                 pictures = at(classifier.preprocessing)
-                candidates += write_files(variant, classifier, pictures, folder, Path(scratch), demand, talk)
+                candidates += write_files(variant, classifier, pictures, folder, Path(scratch), demand, among, talk)
         if not any(one.is_original for one in candidates):
             raise ModelError("the network itself should be written for a runtime.", got="none that can express it")
         pictures = at(original.preprocessing)
@@ -151,6 +155,12 @@ def _made(variant: Variant, folder: Path, talk: Talk) -> Classifier:
     if variant.steps:
         classifier.save(folder / variant.name / "model")
     return classifier
+
+
+def _chosen_among(networks: Sequence[Classifier], demand: Demand) -> int:
+    """Count what the validation pictures choose among: the networks that each one was chosen of, in every file."""
+    each = (one.judgement.candidates if one.judgement else 1 for one in networks)
+    return sum(each) * len(forms(demand))
 
 
 def _check(demand: Demand) -> None:
