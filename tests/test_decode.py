@@ -264,6 +264,21 @@ def test_too_many_pixels_are_refused_before_decoding():
     assert decode(encoded(PICTURE), max_pixels=40 * 60).shape == (40, 60, 3)
 
 
+@pytest.mark.parametrize("shape", [(1, 65_536), (65_536, 1)])
+def test_a_side_longer_than_any_jpegs_is_refused_before_decoding(shape, monkeypatch):
+    row = encoded(np.zeros(shape, np.uint8))
+    with pytest.raises(PictureError, match="too large"):
+        picture_to_stored(np.zeros(shape, np.uint8), Preprocessing(16, "pad"))
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", None)
+    for resize in ("squash", "pad", "crop"):
+        with pytest.raises(PictureError, match="too large"):
+            prepare(row, "", Preprocessing(16, resize))
+
+
+def test_the_longest_side_that_is_allowed_is_decoded():
+    assert decode(encoded(np.zeros((1, 65_535), np.uint8))).shape == (1, 65_535, 3)
+
+
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "GIF", "BMP"])
 def test_no_pixel_is_decoded_of_what_is_refused_or_only_glanced_at(format, monkeypatch):
     data, decoded = encoded(PICTURE, format), []
