@@ -270,9 +270,9 @@ def test_a_side_longer_than_any_jpegs_is_refused_before_decoding(shape, monkeypa
     with pytest.raises(PictureError, match="too large"):
         picture_to_stored(np.zeros(shape, np.uint8), Preprocessing(16, "pad"))
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", None)
-    for resize in ("squash", "pad", "crop"):
+    for way in ("squash", "pad", "crop"):
         with pytest.raises(PictureError, match="too large"):
-            prepare(row, "", Preprocessing(16, resize))
+            prepare(row, "", Preprocessing(16, way))
 
 
 def test_the_longest_side_that_is_allowed_is_decoded():

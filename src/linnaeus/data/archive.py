@@ -230,7 +230,8 @@ def _zip_entries(file: IO[bytes]) -> Iterator[_Entry]:
         named = [(_zip_name(info), info) for info in archive.infolist()]
         first = {posixpath.normpath(name): info for name, info in reversed(named)}
         for name, info in named:
-            kind, opened = "file", partial(archive.open, info)
+            kind = "file"
+            opened: Callable[[], IO[bytes] | None] = partial(archive.open, info)
             if name.endswith("/"):
                 kind = "folder"
             elif first[posixpath.normpath(name)] is not info:
