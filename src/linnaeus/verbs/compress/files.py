@@ -190,7 +190,8 @@ def calibrated_again(classifier: Classifier, raw: np.ndarray, val: Shown, demand
         first, held = none, everything
     calibration = Calibration()
     if len(first):
-        calibration = fit_calibration(logs[first], val.labels[first], keep_answers=demand.keep_answers)
+        groups = [val.groups[row] for row in first] if val.groups else None
+        calibration = fit_calibration(logs[first], val.labels[first], keep_answers=demand.keep_answers, groups=groups)
     if old is None or not len(held):
         return replace(classifier, calibration=calibration)
     predictions = Predictions(

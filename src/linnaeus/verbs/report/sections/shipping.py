@@ -274,8 +274,8 @@ def _named(
 
 
 def _level(found: Mapping[str, Any]) -> str:
-    """Write the confidence level of the differences, in percent."""
-    return f"{100 * float(found['confidence_level']):.3g}"
+    """Write the confidence level of the differences, in percent; results of before the level was shared tell none."""
+    return f"{100 * float(found.get('confidence_level', 0.95)):.3g}"
 
 
 def _candidates(named: Sequence[tuple[Text, Mapping[str, Any]]], found: Mapping[str, Any], words: Words) -> Table:
