@@ -53,6 +53,17 @@ def test_every_file_is_proved_on_real_pictures_and_measured(run, exported):
         assert one["speed"]["p50_ms"] <= one["speed"]["p95_ms"] <= one["speed"]["p99_ms"]
 
 
+@pytest.mark.parametrize("name", ["onnx", "onnx.failed"])
+def test_a_folder_that_no_export_wrote_is_left_alone(run, tmp_path, name, command):
+    theirs = tmp_path / name / "index.html"
+    theirs.parent.mkdir()
+    theirs.write_text("theirs")
+    code, _, said = command("export", run.folder, "--to", "onnx", "--out", tmp_path, "--pictures", "4")
+    assert code == 2
+    assert f"{theirs.parent} should be free" in said
+    assert theirs.read_text() == "theirs"
+
+
 def test_the_run_and_the_folder_of_each_file_keep_the_proof(run, exported):
     assert run.result("export")["files"].keys() == exported["files"].keys()
     beside = json.loads((run.folder / "exports/onnx/export.json").read_text())
@@ -86,6 +97,20 @@ def test_a_file_that_answers_otherwise_fails_and_leaves_its_evidence(run, export
         story.ship(run.folder, story.Wanted(named("onnx"), pictures=20))
     assert failure.value.exit_code == 3
     assert len(read_csv(run.folder / "exports/onnx.failed/evidence.csv")) == 20
+    assert (run.folder / "exports/onnx/model.onnx").read_bytes() == good
+
+
+def test_a_disk_that_fails_at_the_last_step_leaves_the_good_file_of_an_earlier_time(run, exported, monkeypatch):
+    good, rename = (run.folder / "exports/onnx/model.onnx").read_bytes(), Path.rename
+
+    def failing(self, target):
+        if self.suffix == ".part":
+            raise OSError("no luck")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(OSError, match="no luck"):
+        story.ship(run.folder, story.Wanted(named("onnx"), pictures=4))
     assert (run.folder / "exports/onnx/model.onnx").read_bytes() == good
 
 

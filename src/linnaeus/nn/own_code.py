@@ -83,7 +83,9 @@ def _function(name: str) -> Callable[..., Any]:
         raise ModelError(f"{name} should name a function.", fix=f"write {file or name}:function.")
     if not file.endswith(".py"):
         # Python would run compiled code and libraries, too, which nobody can read before.
-        raise ModelError(f"network file {file} should be Python source.", got=name, fix="write path/to/file.py:function.")
+        raise ModelError(
+            f"network file {file} should be Python source.", got=name, fix="write path/to/file.py:function."
+        )
     if not Path(file).is_file():
         raise ModelError(f"network file {file} does not exist.", fix="check the path.")
     module = _module(Path(file))

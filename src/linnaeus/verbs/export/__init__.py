@@ -17,6 +17,7 @@ from linnaeus.targets import FLOAT32, Blueprint, Precision, Target, require
 from linnaeus.targets.card import PROBABILITIES
 from linnaeus.targets.examples import write_examples
 from linnaeus.targets.measure import BATCHES, Subject, measure
+from linnaeus.targets.own_folder import put, refuse_foreign
 from linnaeus.targets.proof import LIMIT, LIMIT_ROUGH, Shown, prove, write_evidence
 from linnaeus.targets.sensitivity import written
 from linnaeus.verbs.export.words import tell, told
@@ -71,11 +72,13 @@ def export(
         The document "export".
 
     Raises:
-        SettingsError: A format does not have what is demanded.
+        SettingsError: A format does not have what is demanded, or a place holds something that no export wrote.
         ModelError: What a format needs is not installed, or the network cannot be expressed in it.
     """
     for target in targets:
         _check(target, demand)
+        for place in _places(folder, target):
+            refuse_foreign(place, PROOF)
         require(target, writing=True)
     from linnaeus.targets.graph import Graph
 
@@ -91,6 +94,11 @@ def export(
                 files[target.name] = _export(target, blueprint, folder, shown, before, demand)
             talk.say(told(files[target.name]))
     return {"pictures": len(shown), "outputs": list(graph.card.outputs), "files": files}
+
+
+def _places(folder: Path, target: Target) -> tuple[Path, Path]:
+    """Say where a file goes that passes, and where one that fails."""
+    return folder / target.name, folder / f"{target.name}.failed"
 
 
 def _check(target: Target, demand: Demand) -> None:
@@ -135,12 +143,12 @@ def _export(
             if not passed:
                 write_evidence(unfinished / EVIDENCE, shown, before, after, blueprint.card.classes)
         write_examples(target.name, unfinished, replace(blueprint.card, precision=demand.precision.name))
-        place = folder / (target.name if passed else f"{target.name}.failed")
+        passes, fails = _places(folder, target)
+        place = passes if passed else fails
         document["path"] = str(place / path.relative_to(unfinished))
         # Beside the file, its name is enough: the folder may be copied, and should not tell where it was made.
         write_json(unfinished / PROOF, document | {"path": path.name})
-        shutil.rmtree(place, ignore_errors=True)
-        unfinished.rename(place)
+        put(unfinished, place)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return document
