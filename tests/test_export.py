@@ -128,7 +128,7 @@ def test_every_output_of_a_file_is_proved(run, tmp_path, monkeypatch, read_csv, 
 
 
 def test_fewer_bits_tell_how_many_pictures_are_called_unknown(run, tmp_path, monkeypatch):
-    wanted = story.Wanted(named("onnx"), precision="float16", pictures=20)
+    wanted = story.Wanted(named("onnx"), precision="weights", pictures=20)
     proof = story.ship(run.folder, wanted, out=tmp_path)["files"]["onnx"]["proof"]
     assert abs(proof["unknown"]["value"] - proof["unknown_before"]["value"]) <= 0.1
     assert set(proof["differences"]) == {"unknown_score"}
@@ -141,7 +141,7 @@ def test_fewer_bits_tell_how_many_pictures_are_called_unknown(run, tmp_path, mon
 def test_a_largest_loss_that_no_label_can_tell_fails(run, photos, tmp_path, command):
     for folder in photos.iterdir():
         shutil.copytree(folder, tmp_path / "pictures" / folder.name.upper())
-    words = ["--to", "onnx", "--precision", "float16", "--max-drop", "50%", "--source", tmp_path / "pictures"]
+    words = ["--to", "onnx", "--precision", "weights", "--max-drop", "50%", "--source", tmp_path / "pictures"]
     code, _, said = command("export", run.folder, *words, "--out", tmp_path)
     assert code == 3
     assert "the loss of accuracy cannot be tested" in said
