@@ -45,7 +45,9 @@ def shown_of_run(
 
     Raises:
         RunError: None of them can be read any more.
+        SettingsError: None are wanted.
     """
+    _refuse_none(count)
     split = run.split()
     rows: list[int] = []
     for part in parts:
@@ -105,7 +107,9 @@ def shown_of_source(
 
     Raises:
         SourceError: None of them can be read.
+        SettingsError: None are wanted.
     """
+    _refuse_none(count)
     N = len(dataset)
     some = dataset.examples if count >= N else [dataset.examples[k * N // count] for k in range(count)]
     ids, labels, places = [one.id for one in some], [one.label for one in some], [one.place for one in some]
@@ -114,6 +118,13 @@ def shown_of_source(
     if not len(shown):
         raise SourceError(f"{dataset.source} should have pictures.", got="none that can be read")
     return shown
+
+
+def _refuse_none(count: int) -> None:
+    if count < 1:
+        raise SettingsError(
+            "the number of pictures should be 1 or more.", got=str(count), fix="leave --pictures out, or raise it."
+        )
 
 
 def _read(

@@ -23,11 +23,12 @@ from linnaeus.machine import processor_name
 from linnaeus.metrics.abstention import Judged
 from linnaeus.model_folder import RUNTIMES, content_key, find_model
 from linnaeus.records import Place
+from linnaeus.targets.card import UNKNOWN_SCORE
 from linnaeus.targets.exported import Exported
 from linnaeus.targets.opening import target_of
-from linnaeus.targets.proof import LIMIT, Shown, prove
+from linnaeus.targets.proof import Shown, limit_of, prove, why_apart
 from linnaeus.targets.registry import TARGETS, named
-from linnaeus.targets.target import Blueprint, Target, require
+from linnaeus.targets.target import FLOAT32, Blueprint, Target, require
 
 if TYPE_CHECKING:
     from linnaeus.classifier import Classifier
@@ -237,7 +238,8 @@ def _write_and_compare(
     with tempfile.TemporaryDirectory() as scratch:
         path = target.write(Blueprint(Graph(classifier), Path(scratch)), folder)
     after = Exported(target.open(path)).judge(np.asarray(shown.pictures))
-    proof = prove(shown, before.probabilities, after.probabilities, LIMIT, None)
+    limit = limit_of(FLOAT32.name, calibration=classifier.calibration.kind)
+    proof = prove(shown, before.probabilities, after.probabilities, limit, None)
     compared = {"largest_difference": proof.largest_difference, "agreement": asdict(proof.agreement)}
     return proof.why_failed or _why_stranger(before, after), compared
 
@@ -246,11 +248,7 @@ def _why_stranger(before: Judged, after: Judged) -> str:
     """Say how answers about strangeness differ; "" if they do not."""
     if before.strange is None or after.strange is None:
         return "" if before.strange is None and after.strange is None else "one of them cannot tell unknown pictures"
-    gap = np.abs(before.strange - after.strange)
-    allowed = LIMIT * np.maximum(1.0, np.abs(before.strange))
-    if (gap > allowed).any() or not np.isfinite(after.strange).all():
-        return f"an unknown score differs by {gap.max():.2g}"
-    return ""
+    return why_apart(UNKNOWN_SCORE, before.strange, after.strange, limit_of(FLOAT32.name))
 
 
 def _shown(classifier: Classifier, first: Sequence[str]) -> Shown:
