@@ -144,6 +144,31 @@ def test_all_training_comes_before_the_first_file(run, monkeypatch, tmp_path):
     assert order == ["train a", "train b", "write a", "write b"]
 
 
+def test_a_folder_of_other_things_is_refused_before_anything_is_trained(run, tree_hash):
+    before = tree_hash(run.folder)
+    variants = [Variant("a", ("a",), stopped)]
+    with pytest.raises(SettingsError, match="that compress has made"):
+        compress(variants, lambda how: None, run.folder, Demand(named("onnx")), Talk())
+    assert tree_hash(run.folder) == before
+
+
+def test_a_compression_that_is_stopped_leaves_the_earlier_one(run, found, tree_hash):
+    place = run.folder / "compressed"
+    before = tree_hash(place)
+    with pytest.raises(KeyboardInterrupt):
+        compress([Variant("a", ("a",), stopped)], lambda how: None, place, Demand(named("onnx")), Talk())
+    assert tree_hash(place) == before
+    assert not list(run.folder.glob("compressed.*"))
+
+
+def test_the_files_lie_where_they_are_told_to_and_the_folder_names_what_it_holds(run, found):
+    place = run.folder / "compressed"
+    for one in (found["original"], *found["candidates"]):
+        assert Path(one["path"]).is_file()
+        assert Path(one["path"]).is_relative_to(place)
+    assert json.loads((place / "compressed.json").read_text())["holds"] == ["original", "pruned"]
+
+
 @pytest.fixture
 def steps(monkeypatch):
     """Count the steps of trainings; steps(7) makes the seventh from now the one at which the user stops."""

@@ -53,7 +53,7 @@ def compress(
     outputs
         What the files give: probabilities, and with it features and unknown_score.
     out
-        Folder of the files; by default RUN/compressed.
+        Folder of the files: new, empty, or made by compress, and then replaced; by default RUN/compressed.
     """
     from linnaeus import story
     from linnaeus.targets import named

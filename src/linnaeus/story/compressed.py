@@ -15,7 +15,7 @@ from linnaeus.run import Run
 from linnaeus.story.shown import shown_of_run, training_pictures
 from linnaeus.story.slimmed import Means, forget, slimmed
 from linnaeus.talk import Talk
-from linnaeus.verbs.compress import Demand, Pictures, Variant, compress
+from linnaeus.verbs.compress import FRONT, Demand, Pictures, Variant, compress
 from linnaeus.verbs.report import front_svg, report
 
 MOST_BYTES = 2_000_000_000
@@ -41,7 +41,7 @@ def squeeze(
         model: A run.
         demand: What is wanted; its precisions are filled in.
         means: By what.
-        out: Folder of the files; by default RUN/compressed.
+        out: Folder of the files, new, empty, or of an earlier compression, which it replaces; by default RUN/compressed.
         trust_code: See `Classifier.load`.
         command: What the user typed, told if it is stopped.
         talk: Where words and progress go.
@@ -51,7 +51,7 @@ def squeeze(
 
     Raises:
         CheckFailed: No candidate meets the target and passes the gate.
-        SettingsError: An unknown method.
+        SettingsError: An unknown method, or `out` holds what compress did not write.
         Interrupted: Ctrl-C; networks that were trained are kept, and the same compression goes on.
     """
     means, talk = means or Means(), talk or Talk()
@@ -70,8 +70,8 @@ def squeeze(
     except (KeyboardInterrupt, Interrupted):
         raise Interrupted(str(run.folder), command=command) from None
     if found["candidates"]:
-        found["plot"] = str(folder / "front.svg")
-        write_text(folder / "front.svg", front_svg(found))
+        found["plot"] = str(folder / FRONT)
+        write_text(folder / FRONT, front_svg(found))
     run.write_result("compress", found)
     forget(run, means)
     report(run)
