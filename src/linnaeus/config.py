@@ -298,6 +298,11 @@ class TrainSettings(Settings):
     """Steps of that attack, each of which costs as much as a step of plain training. With 1 the network may learn to fool
     this attack alone; 7 is usual."""
 
+    @property
+    def helps_rare_classes(self) -> bool:
+        """Tell whether the training makes up for rare classes: calibration must not learn their frequencies back then."""
+        return self.balance != "none" or self.loss == "logit-adjusted"
+
     @model_validator(mode="after")
     def _has_a_teacher(self) -> TrainSettings:
         if self.unlabelled and not self.teacher:

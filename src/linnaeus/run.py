@@ -197,6 +197,10 @@ class Run:
             return []
         return list(_whole_lines(self.journal_path.read_text(encoding="utf-8")))
 
+    def networks_judged(self) -> int:
+        """Count the networks of this training that the validation part judged, one after each epoch; at least 1."""
+        return max(1, sum("val_loss" in event for event in self.journal()))
+
     def rewind_journal(self, step: int) -> None:
         """Drop the events after a step, so that a resumed run writes each of them once."""
         kept = [event for event in self.journal() if event.get("step", -1) <= step]

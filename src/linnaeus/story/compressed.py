@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from linnaeus.atomic import write_text
 from linnaeus.classifier import Classifier
+from linnaeus.config import validate
 from linnaeus.errors import CheckFailed, Interrupted, SettingsError
 from linnaeus.records import Preprocessing
 from linnaeus.run import Run
@@ -39,7 +41,7 @@ def squeeze(
 
     Args:
         model: A run.
-        demand: What is wanted; its precisions are filled in.
+        demand: What is wanted; how its files are calibrated is taken from the run.
         means: By what.
         out: Folder of the files, new, empty, or of an earlier compression, which it replaces; by default RUN/compressed.
         trust_code: See `Classifier.load`.
@@ -58,6 +60,9 @@ def squeeze(
     if strange := [one for one in means.methods if one not in METHODS]:
         raise SettingsError(f"a method should be one of {', '.join(METHODS)}.", got=", ".join(strange))
     run = Run.open(model)
+    used = validate(run.plan()["used"])
+    calibrate, keep_answers = used.train.calibrate, used.train.helps_rare_classes
+    demand = replace(demand, calibrate=calibrate, keep_answers=keep_answers, seed=used.seed)
     classifier = Classifier.load(model, trust_code=trust_code)
     pictures = _pictures(run, classifier.classes)
     test = pictures(classifier.preprocessing).test

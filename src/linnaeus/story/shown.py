@@ -57,6 +57,7 @@ def shown_of_run(
         [split["label"][row] for row in rows],
         [split["split"][row] == "test" for row in rows],
         [split["place"][row] for row in rows],
+        [split["group"][row] for row in rows],
         classes,
         how,
         any_size,
@@ -108,7 +109,8 @@ def shown_of_source(
     N = len(dataset)
     some = dataset.examples if count >= N else [dataset.examples[k * N // count] for k in range(count)]
     ids, labels, places = [one.id for one in some], [one.label for one in some], [one.place for one in some]
-    shown = _read(ids, labels, [True] * len(some), places, classes, how, any_size)
+    groups = [one.group for one in some]
+    shown = _read(ids, labels, [True] * len(some), places, groups, classes, how, any_size)
     if not len(shown):
         raise SourceError(f"{dataset.source} should have pictures.", got="none that can be read")
     return shown
@@ -119,6 +121,7 @@ def _read(
     labels: list[str],
     tested: list[bool],
     places: list[Place],
+    groups: list[str],
     classes: Sequence[str],
     how: Preprocessing,
     any_size: bool,
@@ -143,4 +146,5 @@ def _read(
         labels=np.array([number.get(labels[row], -1) for row in rows], dtype=np.int64),
         tested=np.array([tested[row] for row in rows], dtype=bool),
         pictures=kept if any_size or not kept else np.stack(kept),
+        groups=tuple(groups[row] for row in rows),
     )

@@ -100,7 +100,7 @@ class _Pictures:
 
 
 def _look(run: Run, classes: tuple[str, ...], how: Preprocessing, *, talk: Talk) -> _Pictures:
-    """Read the run's pictures as a preprocessing wants them, in the parts in which they were.
+    """Read the run's pictures as a preprocessing wants them, in the parts and the groups in which they were.
 
     Raises:
         RunError: Pictures are missing that the run was trained on.
@@ -116,6 +116,9 @@ def _look(run: Run, classes: tuple[str, ...], how: Preprocessing, *, talk: Talk)
             fix="train again on what is there now.",
         )
     dataset, scan = looked.dataset.take(rows), looked.scan.take(rows)
+    group_of = dict(zip(stored["hash"], stored["group"], strict=True))
+    examples = zip(dataset.examples, scan.hashes, strict=True)
+    dataset = replace(dataset, examples=tuple(replace(one, group=group_of[hash]) for one, hash in examples))
     parts = np.array([part_of[one] for one in scan.hashes])
     split = Split(parts, np.array(["given"] * len(parts)))
     number = {name: k for k, name in enumerate(classes)}
@@ -157,7 +160,17 @@ def _make(
         and (classifier.pruned or any(one in found.way for one in ("channels", "blocks"))),
         about=dict(classifier.about) | {"compressed": _told(found)},
     )
-    return _calibrated(made, pictures(found.preprocessing), recipe, talk)
+    return _calibrated(made, pictures(found.preprocessing), recipe, _chosen_among(classifier, found, work), talk)
+
+
+def _chosen_among(classifier: Classifier, found: Slimmed, work: Run) -> int:
+    """Count the networks that the validation pictures chose among.
+
+    They chose the original among its epochs, then the way in which it is made smaller, then an epoch of the training
+    after that: each choice was made of as many, whatever those before it had been.
+    """
+    originals = classifier.judgement.candidates if classifier.judgement else 1
+    return originals * max(1, len(found.tried)) * work.networks_judged()
 
 
 def _told(found: Slimmed) -> dict[str, object]:
@@ -174,7 +187,8 @@ def _smaller(about: Preprocessing, size_px: int) -> Preprocessing:
     return replace(about, size_px=size_px, resize_px=max(size_px, resize_px))
 
 
-def _calibrated(classifier: Classifier, pictures: _Pictures, recipe: Recipe, talk: Talk) -> Classifier:
+def _calibrated(classifier: Classifier, pictures: _Pictures, recipe: Recipe, candidates: int, talk: Talk) -> Classifier:
+    """Calibrate as the run did: what it kept from being learned is not learned here either."""
     dataset, scan, split = pictures.looked.dataset, pictures.looked.scan, pictures.split
     with talk.stage("calibrate"), one_blas_thread():
         return calibrate(
@@ -184,8 +198,8 @@ def _calibrated(classifier: Classifier, pictures: _Pictures, recipe: Recipe, tal
             scan,
             split,
             fit=recipe.train.calibrate,
-            keep_answers=False,
-            candidates=1,
+            keep_answers=recipe.train.helps_rare_classes,
+            candidates=candidates,
             seed=recipe.seed,
             talk=talk,
         ).classifier

@@ -32,12 +32,14 @@ class Shown:
         labels: Class numbers, [N]; -1 where the model does not know the class, or nobody does.
         tested: Whether the picture is one of the test pictures, bool [N]: only those tell the accuracy.
         pictures: uint8 [N, S, S, C]; or N of [H, W, 3] each, of a graph for any size.
+        groups: Name of each picture's group, [N], "" of none; () where nobody knows.
     """
 
     ids: tuple[str, ...]
     labels: np.ndarray
     tested: np.ndarray
     pictures: np.ndarray | Sequence[np.ndarray]
+    groups: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -18,7 +18,7 @@ from linnaeus.targets import Target, require
 from linnaeus.targets.measure import Speed, Subject, measure
 from linnaeus.targets.proof import Shown
 from linnaeus.verbs.compress.choose import Choice, choose, front
-from linnaeus.verbs.compress.files import Candidate, write_files
+from linnaeus.verbs.compress.files import Candidate, forms, write_files
 from linnaeus.verbs.compress.rows import row_of
 from linnaeus.verbs.compress.swap import FRONT, swapped_in
 from linnaeus.verbs.compress.words import tell
@@ -74,6 +74,8 @@ class Demand:
         targets: Runtimes to write for.
         precisions: To write in, beside float32.
         outputs: As `Graph` takes them.
+        calibrate: Fit the probabilities of reduced precisions again; else they stay as they are.
+        keep_answers: See `fit_calibration`; of a network whose training made up for rare classes.
         seed: Of the halves of the validation pictures.
     """
 
@@ -83,6 +85,8 @@ class Demand:
     max_drop: float = 0.01
     precisions: tuple[str, ...] = ("int8",)
     outputs: tuple[str, ...] = ("probabilities",)
+    calibrate: bool = True
+    keep_answers: bool = False
     seed: int = 0
 
 
@@ -93,8 +97,8 @@ At = Callable[[Preprocessing], Pictures]
 def compress(variants: Sequence[Variant], at: At, folder: Path, demand: Demand, talk: Talk) -> dict[str, Any]:
     """Write every variant in every precision for every runtime, and find those that are worth their accuracy.
 
-    Candidates are ordered by what they do on the validation pictures. In that order they go through the gate, a paired
-    test on the test pictures, until one passes: so the test pictures do not choose.
+    All candidates go through the gate, a paired test on the test pictures, and share its level of 5 %: with so many of
+    them, chance has no more tries than with one. Of those that pass, speed or the validation pictures choose.
 
     Args:
         variants: The original first.
@@ -123,19 +127,19 @@ def _compress(
     candidates: list[Candidate] = []
     # All training comes first: a process in which PyTorch trains after TensorFlow was loaded may crash.
     networks = [_made(variant, fresh, talk) for variant in variants]
-    original = networks[0]
+    original, among = networks[0], _chosen_among(networks, demand)
     with tempfile.TemporaryDirectory() as scratch:
         for variant, classifier in zip(variants, networks, strict=True):
             with talk.stage(f"{variant.name}, files"):
                 pictures = at(classifier.preprocessing)
-                candidates += write_files(variant, classifier, pictures, fresh, Path(scratch), demand, talk)
+                candidates += write_files(variant, classifier, pictures, fresh, Path(scratch), demand, among, talk)
         if not any(one.is_original for one in candidates):
             raise ModelError("the network itself should be written for a runtime.", got="none that can express it")
         pictures = at(original.preprocessing)
         with talk.stage("speed"):
             speeds = _speeds(original, candidates, pictures, talk)
     placed = [replace(one, path=folder / one.path.relative_to(fresh)) for one in candidates]
-    rows, choice = _rows(placed, speeds, pictures, demand)
+    rows, choice, confidence_level = _rows(placed, speeds, pictures, demand)
     for candidate, row in zip(candidates, rows, strict=True):
         write_json(candidate.path.parent / "compress.json", row | {"path": candidate.path.name})
     base = rows[choice.original]
@@ -143,6 +147,7 @@ def _compress(
         "target": {"latency": demand.faster, "size": demand.smaller},
         "max_drop": demand.max_drop,
         "pictures": int(pictures.test.labelled.sum()),
+        "confidence_level": confidence_level,
         "eager_ms": speeds[EAGER].p50_ms,
         "original": base,
         "candidates": [row for row in rows if row is not base],
@@ -159,6 +164,12 @@ def _made(variant: Variant, folder: Path, talk: Talk) -> Classifier:
     if variant.steps:
         classifier.save(folder / variant.name / "model")
     return classifier
+
+
+def _chosen_among(networks: Sequence[Classifier], demand: Demand) -> int:
+    """Count what the validation pictures choose among: the networks that each one was chosen of, in every file."""
+    each = (one.judgement.candidates if one.judgement else 1 for one in networks)
+    return sum(each) * len(forms(demand))
 
 
 def _check(demand: Demand) -> None:
@@ -182,12 +193,14 @@ def _speeds(original: Classifier, candidates: Sequence[Candidate], pictures: Pic
 
 def _rows(
     candidates: Sequence[Candidate], speeds: dict[str, Speed], pictures: Pictures, demand: Demand
-) -> tuple[list[dict[str, Any]], Choice]:
+) -> tuple[list[dict[str, Any]], Choice, float]:
+    """Judge all candidates, and choose one; the last thing given is the confidence level of their differences."""
     floats = [k for k, one in enumerate(candidates) if one.is_original]
     original = min(floats, key=lambda k: speeds[candidates[k].name].p50_ms)
     tested, labels = pictures.test.labelled, pictures.test.labels
     right = [one.test[tested].argmax(1) == labels[tested] for one in candidates]
-    verdicts = [non_inferior(right[original], one, demand.max_drop) for one in right]
+    tests = max(1, len(candidates) - 1)
+    verdicts = [non_inferior(right[original], one, demand.max_drop, candidates=tests) for one in right]
     rows = [
         row_of(one, speeds[one.name], candidates[original], speeds[candidates[original].name], pictures.test, verdict)
         for one, verdict in zip(candidates, verdicts, strict=True)
@@ -196,4 +209,5 @@ def _rows(
     rows = [row | {"front": k in on_front} for k, row in enumerate(rows)]
     known = pictures.val.labels >= 0
     held = [float((one.val[known].argmax(1) == pictures.val.labels[known]).mean()) for one in candidates]
-    return rows, choose(rows, held, original, demand.faster, demand.smaller, demand.max_drop)
+    choice = choose(rows, held, original, demand.faster, demand.smaller, demand.max_drop)
+    return rows, choice, verdicts[original].confidence_level
