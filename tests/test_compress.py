@@ -1,4 +1,7 @@
 import json
+import shlex
+import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,9 +17,11 @@ import torch
 from linnaeus import story
 from linnaeus.classifier import Classifier
 from linnaeus.config import validate
-from linnaeus.errors import CheckFailed, ModelError, SettingsError
+from linnaeus.errors import CheckFailed, Interrupted, ModelError, SettingsError
+from linnaeus.learn.fit import Fit
 from linnaeus.metrics.abstention import Judgement
 from linnaeus.metrics.calibration import Calibration
+from linnaeus.nn.sparse import zero_share
 from linnaeus.records import Dataset, Predictions, Split
 from linnaeus.run import Run
 from linnaeus.story import compressed, slimmed
@@ -129,6 +134,15 @@ def test_the_promises_of_a_file_count_all_that_validation_pictures_chose_among()
 @pytest.fixture(scope="module")
 def run(careful_copy):
     return careful_copy
+
+
+@pytest.fixture
+def fresh_run(careful, tmp_path):
+    return Run(shutil.copytree(careful.folder, tmp_path / "run"))
+
+
+def stopped(*_):
+    raise KeyboardInterrupt
 
 
 @pytest.fixture(scope="module")
@@ -258,6 +272,100 @@ def test_all_training_comes_before_the_first_file(run, monkeypatch, tmp_path):
     with pytest.raises(ModelError):
         compress(variants, lambda how: None, tmp_path, Demand(named("onnx")), Talk())
     assert order == ["train a", "train b", "write a", "write b"]
+
+
+def test_a_folder_of_other_things_is_refused_before_anything_is_trained(run, tree_hash):
+    before = tree_hash(run.folder)
+    variants = [Variant("a", ("a",), partial(pytest.fail, "it was trained"))]
+    with pytest.raises(SettingsError, match="that compress has made"):
+        compress(variants, lambda how: None, run.folder, Demand(named("onnx")), Talk())
+    assert tree_hash(run.folder) == before
+
+
+def test_a_compression_that_is_stopped_leaves_the_earlier_one(run, found, tree_hash):
+    place = run.folder / "compressed"
+    before = tree_hash(place)
+    with pytest.raises(KeyboardInterrupt):
+        compress([Variant("a", ("a",), stopped)], lambda how: None, place, Demand(named("onnx")), Talk())
+    assert tree_hash(place) == before
+    assert not list(run.folder.glob("compressed.*"))
+
+
+def test_the_files_lie_where_they_are_told_to_and_the_folder_names_what_it_holds(run, found):
+    place = run.folder / "compressed"
+    for one in (found["original"], *found["candidates"]):
+        assert Path(one["path"]).is_file()
+        assert Path(one["path"]).is_relative_to(place)
+    assert json.loads((place / "compressed.json").read_text())["holds"] == ["original", "pruned"]
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """Count the steps of trainings; steps(7) makes the seventh from now the one at which the user stops."""
+    taken, note, left = [], Fit._note, [-1]
+
+    def noted(self, step):
+        note(self, step)
+        taken.append(step.number)
+        left[0] -= 1
+        if left[0] == 0:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Fit, "_note", noted)
+
+    def stop_at(count):
+        left[0] = count
+
+    stop_at.taken = taken
+    return stop_at
+
+
+def test_what_was_stopped_says_the_command_that_goes_on_and_loses_nothing(fresh_run, steps, command):
+    words = ("compress", fresh_run.folder, "--by", "sparse", "--keep", "60%", "--on", "onnx")
+    steps(3)
+    code, _, said = command(*words)
+    assert code == 130
+    assert f"go on with: {shlex.join(['linnaeus', *map(str, words)])}" in said
+    steps(-1)
+    # All is trained when the first file is written, where it is stopped again.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("linnaeus.verbs.compress.write_files", stopped)
+        assert command(*words)[0] == 130
+    once = len(steps.taken)
+    assert once > 3
+    assert command(*words)[0] in (0, 3)
+    assert steps.taken == list(range(once))
+    assert list((fresh_run.folder / "slimming").iterdir()) == []
+
+
+def test_another_share_does_not_go_on_from_what_was_stopped(fresh_run, steps):
+    classifier = Classifier.load(fresh_run.folder)
+
+    def make(keep):
+        (variant,) = slimmed.slimmed(fresh_run, classifier, story.Means(("sparse",), keep=keep), Talk())
+        return variant.make()
+
+    steps(3)
+    with pytest.raises(Interrupted):
+        make(0.5)
+    steps(-1)
+    steps.taken.clear()
+    made = make(0.2)
+    straight = len(steps.taken)
+    assert zero_share(made.network) > 0.75
+    steps.taken.clear()
+    make(0.5)
+    assert len(steps.taken) == straight - 3
+
+
+def test_a_network_that_compress_is_making_cannot_be_resumed_by_train(fresh_run, steps, command):
+    steps(3)
+    assert command("compress", fresh_run.folder, "--by", "prune", "--on", "onnx")[0] == 130
+    (work,) = (fresh_run.folder / "slimming").iterdir()
+    code, _, said = command("train", "--resume", work)
+    assert code == 2
+    assert "a network that compress is making" in said
+    assert f"linnaeus compress {fresh_run.folder}" in said
 
 
 @pytest.mark.runtimes

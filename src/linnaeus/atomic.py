@@ -17,6 +17,7 @@ import numpy as np
 from safetensors import SafetensorError
 
 _NUMBER = re.compile(r"\(os error (\d+)\)")
+_UNFINISHED = re.compile(r"\..+\.[0-9a-f]{8}\.part")
 
 
 @contextmanager
@@ -46,6 +47,11 @@ def whole(path: Path) -> Iterator[Path]:
         raise _system_error(int(number[1]), str(path)) from None
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def unfinished_in(folder: Path) -> list[Path]:
+    """List the files that `whole` left in a folder when its process was killed."""
+    return [path for path in folder.iterdir() if _UNFINISHED.fullmatch(path.name) and path.is_file()]
 
 
 def _system_error(number: int, path: str) -> OSError:

@@ -160,6 +160,7 @@ class Fit:
         rows = self.material.split.rows(UNLABELLED)
         lesson = lesson_of(self.teacher, [self.material.hashes[row] for row in rows]) if self.teacher else ""
         resumed = self.state.load(self.run.checkpoint_path)
+        hold_zeros(self.network)
         if resumed and self.state.progress.lesson != lesson:
             raise RunError(
                 f"{self.run.folder} was begun with another teacher, or other unlabelled pictures.",
@@ -405,6 +406,7 @@ class Fit:
     def _result(self, stopped: str) -> Fitted:
         progress = self.state.progress
         self.network.load_state_dict(self.state.best)
+        hold_zeros(self.network)
         release_depthwise(self.network)
         self.network.eval()
         decisions = [*self.decisions, *(self.quick.decisions() if self.quick is not None else ())]

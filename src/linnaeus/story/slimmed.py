@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -51,16 +54,32 @@ def slimmed(run: Run, classifier: Classifier, means: Means, talk: Talk) -> list[
         talk: Where words and progress go.
     """
     pictures = functools.lru_cache(maxsize=2)(functools.partial(_look, run, classifier.classes, talk=talk))
-    ways: Mapping[str, tuple[str, Slimming]] = {
+    return [
+        Variant(name, (_planned(name, how),), functools.partial(_make, run, classifier, name, how, pictures, talk))
+        for name, how in _asked(means).items()
+    ]
+
+
+def forget(run: Run, means: Means) -> None:
+    """Remove what was kept of the work on smaller networks, so that it could go on after a stop."""
+    for name, how in _asked(means).items():
+        shutil.rmtree(_work_folder(run, name, how), ignore_errors=True)
+
+
+def _asked(means: Means) -> Mapping[str, Slimming]:
+    """Say how each network that is wanted is made, by its name."""
+    ways = {
         "prune": ("pruned", Slimming(keep=means.keep, ways=PRUNING)),
         "distil": ("distilled", Slimming(keep=means.keep, ways=DISTILLING, student=means.student)),
         "sparse": ("sparse", Slimming(ways=(), zeros=1 - means.keep)),
     }
-    return [
-        Variant(name, (_planned(name, how),), functools.partial(_make, run, classifier, name, how, pictures, talk))
-        for method, (name, how) in ways.items()
-        if method in means.methods
-    ]
+    return {name: how for method, (name, how) in ways.items() if method in means.methods}
+
+
+def _work_folder(run: Run, name: str, how: Slimming) -> Path:
+    """Say where a network is made: one for all that is asked, so that nothing else goes on from its checkpoint."""
+    asked = json.dumps(asdict(how), sort_keys=True)
+    return run.folder / "slimming" / f"{name}-{hashlib.sha256(asked.encode()).hexdigest()[:8]}"
 
 
 def _planned(name: str, how: Slimming) -> str:
@@ -116,11 +135,12 @@ def _make(
     pictures: Callable[[Preprocessing], _Pictures],
     talk: Talk,
 ) -> Classifier:
-    """Make a smaller network and calibrate it. One that was stopped goes on where it was."""
+    """Make a smaller network and calibrate it. One that was stopped goes on where it was; see `forget`."""
     about = classifier.preprocessing
     recipe = validate(run.plan()["used"])
-    folder = run.folder / "slimming" / f"{name}-{how.student or format(how.keep, 'g')}"
-    work = Run(folder) if (folder / "recipe.json").is_file() else Run.create(folder, name, recipe, run.source())
+    folder = _work_folder(run, name, how)
+    source = run.source() | {"slimming": asdict(how)}
+    work = Run(folder) if (folder / "recipe.json").is_file() else Run.create(folder, name, recipe, source)
     found = slim(
         classifier.network,
         pictures(about).material,
@@ -140,9 +160,7 @@ def _make(
         and (classifier.pruned or any(one in found.way for one in ("channels", "blocks"))),
         about=dict(classifier.about) | {"compressed": _told(found)},
     )
-    made = _calibrated(made, pictures(found.preprocessing), recipe, _chosen_among(classifier, found, work), talk)
-    shutil.rmtree(folder)
-    return made
+    return _calibrated(made, pictures(found.preprocessing), recipe, _chosen_among(classifier, found, work), talk)
 
 
 def _chosen_among(classifier: Classifier, found: Slimmed, work: Run) -> int:

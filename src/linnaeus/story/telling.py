@@ -114,9 +114,16 @@ def resume(folder: str | Path, *, clock: Clock | None = None, talk: Talk | None 
     """Go on with a run that was stopped, exactly where its last checkpoint is.
 
     Raises:
-        RunError: The run is complete, or its pictures are no longer the same.
+        RunError: The run is complete, its pictures are no longer the same, or it is a part of a compression.
     """
     run, talk = Run.open(folder), talk or Talk()
+    if "slimming" in run.source():
+        whole = shlex.quote(str(run.folder.absolute().parents[1]))
+        raise RunError(
+            f"{run.folder} should be the folder of a run.",
+            got="a network that compress is making",
+            fix=f"give the same command once more, which goes on: linnaeus compress {whole} ...",
+        )
     if run.is_complete():
         raise RunError(
             f"{run.folder} is complete.",

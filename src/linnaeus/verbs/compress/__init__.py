@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +20,14 @@ from linnaeus.targets.proof import Shown
 from linnaeus.verbs.compress.choose import Choice, choose, front
 from linnaeus.verbs.compress.files import Candidate, forms, write_files
 from linnaeus.verbs.compress.rows import row_of
+from linnaeus.verbs.compress.swap import FRONT, swapped_in
 from linnaeus.verbs.compress.words import tell
 
 if TYPE_CHECKING:
     from linnaeus.classifier import Classifier
     from linnaeus.talk import Talk
 
-__all__ = ["Demand", "Pictures", "Variant", "compress", "tell"]
+__all__ = ["FRONT", "Demand", "Pictures", "Variant", "compress", "tell"]
 
 EAGER = "PyTorch"
 """Name of the network as it was trained, run layer by layer."""
@@ -103,7 +103,8 @@ def compress(variants: Sequence[Variant], at: At, folder: Path, demand: Demand, 
     Args:
         variants: The original first.
         at: Gives the pictures to learn from and to judge by.
-        folder: Gets FOLDER/NAME/RUNTIME/ for each candidate, and the model folder of each smaller network.
+        folder: Gets FOLDER/NAME/RUNTIME/ for each candidate, and the model folder of each smaller network. What it holds
+            of an earlier compression stays until all is done.
         demand: What is wanted.
         talk: Where words and progress go.
 
@@ -111,26 +112,34 @@ def compress(variants: Sequence[Variant], at: At, folder: Path, demand: Demand, 
         The document "compress".
 
     Raises:
-        SettingsError: The demand is out of range.
+        SettingsError: The demand is out of range, or the folder holds what compress did not write.
         ModelError: A runtime is not installed.
     """
     _check(demand)
-    shutil.rmtree(folder, ignore_errors=True)
+    with swapped_in(folder) as fresh:
+        return _compress(variants, at, fresh, folder, demand, talk)
+
+
+def _compress(
+    variants: Sequence[Variant], at: At, fresh: Path, folder: Path, demand: Demand, talk: Talk
+) -> dict[str, Any]:
+    """Compress into a fresh folder, and tell of it as what it will be."""
     candidates: list[Candidate] = []
     # All training comes first: a process in which PyTorch trains after TensorFlow was loaded may crash.
-    networks = [_made(variant, folder, talk) for variant in variants]
+    networks = [_made(variant, fresh, talk) for variant in variants]
     original, among = networks[0], _chosen_among(networks, demand)
     with tempfile.TemporaryDirectory() as scratch:
         for variant, classifier in zip(variants, networks, strict=True):
             with talk.stage(f"{variant.name}, files"):
                 pictures = at(classifier.preprocessing)
-                candidates += write_files(variant, classifier, pictures, folder, Path(scratch), demand, among, talk)
+                candidates += write_files(variant, classifier, pictures, fresh, Path(scratch), demand, among, talk)
         if not any(one.is_original for one in candidates):
             raise ModelError("the network itself should be written for a runtime.", got="none that can express it")
         pictures = at(original.preprocessing)
         with talk.stage("speed"):
             speeds = _speeds(original, candidates, pictures, talk)
-    rows, choice, confidence_level = _rows(candidates, speeds, pictures, demand)
+    placed = [replace(one, path=folder / one.path.relative_to(fresh)) for one in candidates]
+    rows, choice, confidence_level = _rows(placed, speeds, pictures, demand)
     for candidate, row in zip(candidates, rows, strict=True):
         write_json(candidate.path.parent / "compress.json", row | {"path": candidate.path.name})
     base = rows[choice.original]
