@@ -30,17 +30,18 @@ def refuse_foreign(place: Path, mark: str) -> None:
         )
 
 
-def put(made: Path, place: Path) -> None:
+def put(made: Path, place: Path, aside: Path | None = None) -> None:
     """Give a finished folder its name; a folder that has this name is deleted last, and put back if anything fails.
 
     Args:
         made: On the same disk.
         place: Free, or ours to replace.
+        aside: Free; where the folder that is replaced lies meanwhile. By default a hidden one beside it.
 
     Raises:
         OSError: It cannot be renamed; what was there is there again.
     """
-    old = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}.old")
+    old = aside or place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}.old")
     try:
         if place.exists():
             place.rename(old)

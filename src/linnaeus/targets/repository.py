@@ -8,10 +8,10 @@ import shutil
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from linnaeus import __version__
 from linnaeus.atomic import write_json, write_text
 from linnaeus.errors import SettingsError
 from linnaeus.targets.card import FEATURES, INPUT, LABELS, PROBABILITIES, UNKNOWN_SCORE, Card
@@ -107,7 +107,7 @@ def _replace(kind: str, place: Path, name: str, target: str, path: Path, card: C
     unfinished = place / f".{name}.{uuid.uuid4().hex[:8]}.part"
     try:
         lay_out(unfinished, name, target, path, card)
-        write_json(unfinished / name / MARK, {"target": target, "repository": kind, "linnaeus": __version__})
+        write_json(unfinished / name / MARK, {"target": target, "repository": kind, "linnaeus": version("linnaeus")})
         put(unfinished / name, place / name)
         if (manifest := unfinished / f"{name}.yaml").is_file():
             manifest.replace(place / manifest.name)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from linnaeus.atomic import unfinished_in, write_json
 from linnaeus.errors import SettingsError
+from linnaeus.targets.own_folder import put
 
 MARKER = "compressed.json"
 """Lies in every folder that was filled here, and names what it was filled with: nothing else is ever removed."""
@@ -52,16 +53,13 @@ def swapped_in(folder: Path) -> Iterator[Path]:
 def _swap(folder: Path, place: Path, fresh: Path, old: Path) -> None:
     try:
         _remove(old)
-        if place.exists():
-            place.rename(old)
-        fresh.rename(place)
+        put(fresh, place, old)
     except OSError as error:
         raise SettingsError(
             f"{folder} should be a folder that can be replaced.",
             got=error.strerror or str(error),
             fix=f"the results lie in {fresh}: move them where you want them.",
         ) from None
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _check(folder: Path, place: Path) -> None:
