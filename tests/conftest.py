@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import shutil
@@ -243,3 +244,13 @@ def decoded(monkeypatch):
     from made_pictures import count_decoded
 
     return count_decoded(monkeypatch)
+
+
+@pytest.fixture
+def only_readable(monkeypatch):
+    """Refuse to mark files as used, as systems do with files of another user."""
+
+    def refuse(path, *_, **__):
+        raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
+
+    monkeypatch.setattr(os, "utime", refuse)

@@ -258,7 +258,8 @@ def compress(judged: Predictions) -> dict:
         for one in tried
     ]
     return {
-        "target": {"latency": 2.0, "size": None}, "max_drop": 0.01, "pictures": N, "candidates": candidates,
+        "target": {"latency": 2.0, "size": None}, "max_drop": 0.01, "pictures": N, "confidence_level": 1 - 0.1 / 6,
+        "candidates": candidates,
         "original": row("original", [], "OpenVINO", 4.31, 13.5, 374, 0.0) | {"difference": None},
         "chosen": "pruned, int8", "why": "the fastest of 3 that passed",
     }  # fmt: skip

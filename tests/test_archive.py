@@ -1,12 +1,16 @@
 import io
+import random
+import stat
 import tarfile
 import threading
+import warnings
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from linnaeus.data.archive import Limits, unpack
+from linnaeus.data.folders import file_key
 from linnaeus.errors import SourceError
 
 
@@ -32,6 +36,12 @@ def odd(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
     member = tarfile.TarInfo(name)
     member.type, member.linkname = kind, target
     return member
+
+
+def zip_link(name: str) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name)
+    info.create_system, info.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+    return info
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -159,3 +169,99 @@ def test_progress_ends_at_the_size_of_the_archive(tmp_path):
     unpack(path, tmp_path / "cache", source="a", progress=lambda *step: told.append(step))
     assert told[-1][0] == "unpacking a.tar"
     assert told[-1][2] == path.stat().st_size
+
+
+def test_names_in_utf_8_without_the_flag_that_says_so_are_read_as_such(tmp_path):
+    path = zipped(tmp_path / "a.zip", {"K__ln/a.jpg": b"A", "K_ln/b.jpg": b"B"})
+    names = path.read_bytes().replace(b"K__ln", "Köln".encode()).replace(b"K_ln", "Köln".encode("cp437"))
+    path.write_bytes(names)
+    folder, findings = unpack(path, tmp_path / "cache", source="a")
+    assert contents(folder) == {"Köln/a.jpg": b"A", "Köln/b.jpg": b"B"}
+    assert findings == ()
+
+
+def test_what_was_unpacked_by_an_earlier_version_is_unpacked_anew(tmp_path):
+    path = zipped(tmp_path / "a.zip", {"cat/a.jpg": b"A"})
+    earlier = tmp_path / "cache/archives" / file_key([path])
+    (earlier / "contents/K├╢ln").mkdir(parents=True)
+    (earlier / "set_aside.json").write_text("[]")
+    assert contents(unpack(path, tmp_path / "cache", source="a")[0]) == {"cat/a.jpg": b"A"}
+
+
+def stored(path: Path, method: int, files: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return path
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_file_of_a_zip_is_set_aside_and_the_rest_is_used(tmp_path, method):
+    data = bytes(range(256)) * 9
+    path = stored(tmp_path / "a.zip", method, {"cat/a.jpg": data, "cat/b.jpg": b"B", "cat/c.jpg": b"C"})
+    with zipfile.ZipFile(path) as archive:
+        first = archive.getinfo("cat/a.jpg")
+    whole = bytearray(path.read_bytes())
+    at = first.header_offset + 30 + len(first.filename) + first.compress_size // 2
+    whole[at : at + 8] = b"\xff" * 8
+    path.write_bytes(whole)
+    folder, findings = unpack(path, tmp_path / "cache", source="a")
+    assert contents(folder) == {"cat/b.jpg": b"B", "cat/c.jpg": b"C"}
+    assert [(finding.kind, finding.ids) for finding in findings] == [("unreadable", ("cat/a.jpg",))]
+    assert "damaged in the archive" in findings[0].evidence
+
+
+@pytest.mark.parametrize("ending", ["tar.gz", "tar.bz2", "tar.xz"])
+def test_a_damaged_tar_is_refused(tmp_path, ending):
+    files = {f"cat/{n}.jpg": random.Random(n).randbytes(25_000).hex().encode() for n in range(60)}
+    path = tarred(tmp_path / f"a.{ending}", files)
+    whole = bytearray(path.read_bytes())
+    for at in range(len(whole) // 2, len(whole) // 2 + 300):
+        whole[at] ^= 0xFF
+    path.write_bytes(whole)
+    with pytest.raises(SourceError, match="whole zip or tar"):
+        unpack(path, tmp_path / "cache", source="a")
+
+
+def test_a_second_file_of_the_same_name_in_a_zip_is_set_aside(tmp_path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, data in (("cat/a.jpg", b"first"), ("cat/b.jpg", b"B"), ("cat/a.jpg", b"2"), ("./cat/a.jpg", b"3")):
+            archive.writestr(name, data)
+    folder, findings = unpack(path, tmp_path / "cache", source="a")
+    assert contents(folder) == {"cat/a.jpg": b"first", "cat/b.jpg": b"B"}
+    ids = [("cat/a.jpg (entry 3)",), ("./cat/a.jpg (entry 4)",)]
+    assert [(finding.kind, finding.ids) for finding in findings] == [("repeated name", id) for id in ids]
+
+
+def test_a_link_in_a_zip_to_a_file_inside_becomes_a_copy(tmp_path):
+    links = {
+        "cat/link.jpg": "a.jpg",
+        "dog/up.jpg": "../cat/a.jpg",
+        "dog/twice.jpg": "../cat/link.jpg",
+        "dog/out.jpg": "../../secret.jpg",
+        "dog/abs.jpg": "/etc/hostname",
+        "dog/self.jpg": "self.jpg",
+        "dog/folder": "../cat",
+        "dog/gone.jpg": "gone.png",
+    }
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, target in links.items():
+            archive.writestr(zip_link(name), target)
+        archive.mkdir("cat")
+        archive.writestr("cat/a.jpg", b"A")
+    folder, findings = unpack(path, tmp_path / "cache", source="a")
+    assert contents(folder) == dict.fromkeys(("cat/a.jpg", "cat/link.jpg", "dog/up.jpg", "dog/twice.jpg"), b"A")
+    assert [finding.ids for finding in findings] == [
+        (f"dog/{n}",) for n in "out.jpg abs.jpg self.jpg folder gone.jpg".split()
+    ]
+    assert all("a link that is not followed" in finding.evidence for finding in findings)
+
+
+def test_a_link_in_a_tar_to_a_folder_inside_is_told_as_what_it_is(tmp_path):
+    links = [odd("cats", tarfile.DIRTYPE), odd("latest", tarfile.SYMTYPE, "cats")]
+    path = tarred(tmp_path / "a.tar", {"cats/a.jpg": b"A"}, *links)
+    (finding,) = unpack(path, tmp_path / "cache", source="a")[1]
+    assert finding.evidence == "a link that is not followed: it names no file of the archive"

@@ -124,8 +124,7 @@ def test_classes_of_hardly_any_picture_are_no_error(how, counts):
 
 
 def test_auto_takes_what_helps_and_says_by_how_much():
-    counts = [400, 20, 20]
-    features, labels, folds = clouds(counts, spread=1.5)
+    features, labels, folds = clouds([800, 40, 40])
     head, settled = settle_head(features, labels, 3, folds, TrainSettings(balance="auto"), 0)
     assert settled.balance in ("weights", "smote")
     assert "gains" in settled.reason
@@ -144,13 +143,24 @@ def test_auto_does_nothing_where_nothing_helps_beyond_chance():
     assert torch.equal(head.weight, solve_head(noise, labels, 2, folds).weight)
 
 
-@pytest.mark.parametrize(("counts", "fold_count", "words"), [([30, 29], 3, "equally large"), ([30, 3], 1, "too few")])
-def test_auto_tries_nothing_where_it_makes_no_sense_and_says_why(counts, fold_count, words):
-    features, labels, _ = clouds(counts)
-    folds = np.arange(len(labels)) % fold_count
+def test_auto_tries_nothing_where_it_makes_no_sense_and_says_why():
+    features, labels, folds = clouds([30, 29])
     _, settled = settle_head(features, labels, 2, folds, TrainSettings(balance="auto"), 0)
     assert settled.balance == "none"
-    assert words in settled.reason
+    assert "equally large" in settled.reason
+
+
+@pytest.mark.parametrize(("counts", "settled"), [([300, 12], "weights"), ([30, 10], "none")])
+@pytest.mark.parametrize("little", ["pictures", "memory"])
+def test_where_nothing_can_be_tried_auto_goes_by_the_class_sizes(counts, settled, little):
+    features, labels, folds = clouds(counts)
+    auto, memory_gb = TrainSettings(balance="auto"), 1e-6 if little == "memory" else 5.0
+    if little == "pictures":
+        folds = np.zeros(len(labels), np.int64)
+    head, found = settle_head(features, labels, 2, folds, auto, 0, memory_gb)
+    assert found.balance == settled
+    same = solve_balanced(features, labels, 2, folds, TrainSettings(), 0, settled, memory_gb=memory_gb)
+    assert torch.equal(head.weight, same.weight)
 
 
 def test_auto_leaves_smote_out_where_it_would_take_long(monkeypatch):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from linnaeus.errors import ModelError, SettingsError
+from linnaeus.metrics.calibration import Calibration
 from linnaeus.story.benchmarked import time_runtimes
 from linnaeus.targets import TARGETS, Precision
 from linnaeus.targets.eager import EagerRunner
@@ -74,6 +75,13 @@ def test_a_format_stands_in_the_table_beside_pytorch(classifier, shown, tmp_path
     assert 0 < speed["p50_ms"] <= speed["p95_ms"] <= speed["p99_ms"]
     assert speed["size_bytes"] == len("float32")
     assert found["pictures"] == {"n": 6, "kind": "test pictures"}
+
+
+def test_an_isotonic_calibration_is_given_the_room_that_export_gives_it(classifier, shown, tmp_path):
+    ramp = ((0.0, 0.02), (0.3, 0.2), (1.0, 0.97))
+    isotonic = replace(classifier, calibration=Calibration("isotonic", knots=(ramp,) * 3))
+    _, rows = measured(isotonic, shown, [Format(isotonic, off=5e-3)], tmp_path)
+    assert rows["fake", "float32"]["speed"]
 
 
 def test_the_largest_difference_from_pytorch_is_told(classifier, shown, tmp_path):

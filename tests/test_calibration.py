@@ -250,3 +250,29 @@ def test_answers_are_kept_where_that_is_asked_for():
     free, kept = (fit_calibration(logits, labels, keep_answers=one) for one in (False, True))
     assert free.kind in ("vector", "isotonic")
     assert (kept.probabilities(logits).argmax(1) == logits.argmax(1)).all()
+
+
+def test_pictures_that_are_alike_do_not_judge_what_they_taught():
+    """Thirty bursts of ten: softmax is right as it is, and what a burst teaches holds for itself alone."""
+    chosen = {"alone": [], "tied": []}
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        own = rng.normal(0, 1.5, (30, 3))
+        labels = np.array([rng.choice(3, p=p) for p in np.exp(own) / np.exp(own).sum(1, keepdims=True)]).repeat(10)
+        logits, groups = own.repeat(10, axis=0) + rng.normal(0, 0.05, (300, 3)), [f"g{k // 10}" for k in range(300)]
+        chosen["alone"].append(fit_calibration(logits, labels).kind)
+        chosen["tied"].append(fit_calibration(logits, labels, groups=groups).kind)
+    assert set(chosen["alone"]) & {"vector", "isotonic"}
+    assert set(chosen["tied"]) <= {"none", "temperature"}
+
+
+def test_groups_of_one_are_no_groups():
+    logits, labels = drawn(300, 3, scale=0.5)
+    plain = fit_calibration(logits, labels)
+    assert plain == fit_calibration(logits, labels, groups=[""] * 300)
+    assert plain == fit_calibration(logits, labels, groups=[f"g{k}" for k in range(300)])
+
+
+def test_one_group_teaches_nothing():
+    logits, labels = drawn(60, 3)
+    assert fit_calibration(logits, labels, groups=["g"] * 60) == Calibration()

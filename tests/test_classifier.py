@@ -1,5 +1,6 @@
 import io
 import json
+import py_compile
 import shutil
 from dataclasses import replace
 
@@ -286,6 +287,34 @@ def test_own_code_that_was_changed_is_refused(own, tmp_path):
         file.write("print('something else')\n")
     with pytest.raises(ModelError, match="not made on this machine"):
         Classifier.load(tmp_path / "model")
+
+
+@pytest.fixture
+def traps(own, tmp_path):
+    """A model folder with code in files of several kinds, each of which leaves a file `ran` when it runs."""
+    folder, ran = tmp_path / "model", tmp_path / "ran"
+    trap = tmp_path / "trap.py"
+    trap.write_text(f"open({str(ran)!r}, 'w').close()\n")
+    for name in ("x.pyc", "a.pyc"):
+        py_compile.compile(str(trap), str(folder / name))
+    for name in ("x.so", "a", "y.py", "other.py"):
+        shutil.copy(trap, folder / name)
+    return folder, ran
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["x.pyc:y.py", "x.so:y.py", "a:b.py", "y.py", "other.py:network", "network.py:a.b", "../network.py:network"],
+)
+@pytest.mark.parametrize("trust", [False, True])
+def test_a_received_folder_runs_no_code_but_its_network_py(traps, monkeypatch, name, trust):
+    folder, ran = traps
+    config = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps(config | {"architecture": name}))
+    monkeypatch.chdir(folder)
+    with pytest.raises(ModelError, match=r"should name the network's own code as network\.py:FUNCTION"):
+        Classifier.load(folder, trust_code=trust)
+    assert not ran.exists()
 
 
 def test_own_code_that_needs_a_file_beside_it_is_refused_with_the_way_out(tmp_path):

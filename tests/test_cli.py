@@ -308,12 +308,22 @@ def test_resume_takes_no_other_options(command, trained):
     assert "--resume takes everything from the run" in said
 
 
-def test_a_closed_pipe_is_no_mistake():
-    code = "from linnaeus.cli import main; import sys; sys.argv = ['linnaeus', 'models', 'list']; main()"
-    writer = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    writer.stdout.readline()
-    writer.stdout.close()
+@pytest.mark.parametrize("words", [["models", "list"], ["models", "list", "lite0"]], ids=["much", "little"])
+def test_a_closed_pipe_is_no_mistake(words):
+    """Of much the reader has read a line, of little it reads nothing: that is written at the very end."""
+    code = f"from linnaeus.cli import main; import os, sys; sys.argv = ['linnaeus', *{words}]; os.read(0, 1); main()"
+    usual = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    writer = subprocess.Popen([sys.executable, "-c", code], env=usual, **pipes)
+    if "lite0" in words:
+        writer.stdout.close()
+    writer.stdin.write(b"go\n")
+    writer.stdin.close()
+    if not writer.stdout.closed:
+        writer.stdout.readline()
+        writer.stdout.close()
     said = writer.stderr.read().decode()
     writer.stderr.close()
-    assert writer.wait(60) == 0
+    assert writer.wait(60) == 0, said
+    assert "Broken" not in said
     assert "Traceback" not in said

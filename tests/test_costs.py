@@ -199,7 +199,7 @@ def test_groups_widen_the_interval():
     groups = [f"{int(label)}-{row % 4}" for row, label in enumerate(one.labels)]
     alone, grouped = (cost_scores(one, costs, groups=given, resamples=300)["mean_cost"] for given in (None, groups))
     assert "group" in grouped["method"]
-    assert grouped["high"] - grouped["low"] != alone["high"] - alone["low"]
+    assert grouped["high"] - grouped["low"] > alone["high"] - alone["low"]
 
 
 def test_the_same_pictures_in_another_order_give_the_same_document():

@@ -1,7 +1,9 @@
 import io
 import os
+import struct
 import subprocess
 import sys
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -98,6 +100,46 @@ def test_sixteen_bits_keep_their_upper_byte():
     deep = (PICTURE[..., 0].astype(np.uint16) << 8) + 77
     for format in ("PNG", "TIFF"):
         assert np.array_equal(decode(encoded(deep, format), channels=1)[..., 0], PICTURE[..., 0])
+
+
+def test_the_transparent_level_of_sixteen_bit_grey_is_background():
+    deep = np.array([[1000, 1001], [0, 65535]], np.uint16)
+    decoded = decode(encoded(deep, transparency=1000), background=(77, 77, 77), channels=1)
+    assert decoded[..., 0].tolist() == [[77, 1001 >> 8], [0, 255]]
+
+
+def test_the_transparent_colour_of_sixteen_bits_is_background():
+    key = (513, 1000, 40_000)
+    decoded = decode(deep_png([key, (65535, 0, 0)], key), background=(7, 8, 9))
+    assert decoded[0].tolist() == [[7, 8, 9], [255, 0, 0]]
+
+
+def deep_png(pixels, key):
+    """Write one row of 16 bits per channel, which Pillow cannot."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    row = b"\0" + b"".join(struct.pack(">3H", *pixel) for pixel in pixels)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", len(pixels), 1, 16, 2, 0, 0, 0))
+    parts = chunk(b"tRNS", struct.pack(">3H", *key)), chunk(b"IDAT", zlib.compress(row)), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + header + b"".join(parts)
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.int16])
+def test_tiffs_of_whole_numbers_without_a_known_white_are_an_odd_mode(kind):
+    with pytest.raises(PictureError, match="odd mode"):
+        decode(whole_numbers(PICTURE[..., 0].astype(kind)))
+
+
+def whole_numbers(array):
+    """Write a TIFF of numbers with a sign, as instruments do."""
+    H, W = array.shape
+    bits = 8 * array.itemsize
+    tags = {256: W, 257: H, 258: bits, 259: 1, 262: 1, 273: 8, 277: 1, 278: H, 279: array.nbytes, 339: 2}
+    directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    pixels = array.astype(array.dtype.newbyteorder("<")).tobytes()
+    return b"II*\0" + struct.pack("<I", 8 + len(pixels)) + pixels + struct.pack("<H", len(tags)) + directory + bytes(4)
 
 
 def test_float_tiffs_are_read_as_nought_to_one():
@@ -220,6 +262,21 @@ def test_too_many_pixels_are_refused_before_decoding():
     with pytest.raises(PictureError, match="too large"):
         decode(encoded(PICTURE), max_pixels=40 * 60 - 1)
     assert decode(encoded(PICTURE), max_pixels=40 * 60).shape == (40, 60, 3)
+
+
+@pytest.mark.parametrize("shape", [(1, 65_536), (65_536, 1)])
+def test_a_side_longer_than_any_jpegs_is_refused_before_decoding(shape, monkeypatch):
+    row = encoded(np.zeros(shape, np.uint8))
+    with pytest.raises(PictureError, match="too large"):
+        picture_to_stored(np.zeros(shape, np.uint8), Preprocessing(16, "pad"))
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", None)
+    for way in ("squash", "pad", "crop"):
+        with pytest.raises(PictureError, match="too large"):
+            prepare(row, "", Preprocessing(16, way))
+
+
+def test_the_longest_side_that_is_allowed_is_decoded():
+    assert decode(encoded(np.zeros((1, 65_535), np.uint8))).shape == (1, 65_535, 3)
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "GIF", "BMP"])

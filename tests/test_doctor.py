@@ -20,6 +20,12 @@ def test_the_cache_folder_need_not_exist(monkeypatch, tmp_path):
     assert not (tmp_path / "not").exists()
 
 
+def test_the_cache_folder_may_be_relative(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LINNAEUS_CACHE", "not-yet")
+    assert doctor()["cache"]["free_gb"] > 0
+
+
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setattr(module, "PACKAGES", ("torch", "no-such-package"))
     found = doctor()

@@ -1,4 +1,6 @@
+import errno
 import hashlib
+import os
 import re
 import threading
 from collections.abc import Iterator
@@ -177,6 +179,36 @@ def test_two_at_once_fetch_it_once(server, tmp_path):
         thread.join()
     assert (tmp_path / "deep/a.tgz").read_bytes() == DATA
     assert len(server.asked) == 1
+
+
+@pytest.fixture(params=[errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def without_locks(request, monkeypatch):
+    """Answer as a network drive without locks does."""
+
+    def refuse(*_):
+        raise OSError(request.param, os.strerror(request.param))
+
+    monkeypatch.setattr(pytest.importorskip("fcntl"), "flock", refuse)
+
+
+def test_without_locks_a_file_arrives_whole(server, tmp_path, without_locks):
+    told = []
+    server.drops = 1
+    path = get(server, tmp_path, progress=lambda *step: told.append(step))
+    assert path.read_bytes() == DATA
+    assert told[-1] == ("downloading a.tgz", len(DATA), len(DATA))
+    assert [entry.name for entry in path.parent.iterdir()] == ["a.tgz"]
+
+
+def test_without_locks_the_part_of_another_process_is_left_alone(server, tmp_path, without_locks):
+    other = tmp_path / "deep/a.tgz.part"
+    other.parent.mkdir()
+    other.write_bytes(b"x" * 1000)
+    server.data = DATA[:-1] + b"!"
+    with pytest.raises(DownloadError, match="should have the checksum"):
+        get(server, tmp_path)
+    assert other.read_bytes() == b"x" * 1000
+    assert list(other.parent.iterdir()) == [other]
 
 
 def test_other_schemes_are_refused(tmp_path):

@@ -7,6 +7,7 @@ from linnaeus.config import load_recipe
 from linnaeus.learn import effort
 from linnaeus.learn.effort import EFFORTS, expected_s, remember_pace, seconds_of_looking, what_is_done
 from linnaeus.learn.engine import Engine, Machine
+from linnaeus.story import cleaned
 from linnaeus.story.pictures import open_pictures, where_of
 from linnaeus.story.planned import look
 from linnaeus.talk import Talk
@@ -120,3 +121,34 @@ def test_where_all_is_over_in_seconds_the_usual_pace_is_told(monkeypatch, tmp_pa
     monkeypatch.setattr(effort, "seconds_per_picture", None)
     used, _ = plan(load_recipe(None, {"effort": "quick"}), FACTS, MACHINE)
     assert 0 < seconds_of_looking(used, 5, preprocessing(used)) < 0.05
+
+
+def test_a_cache_that_cannot_be_written_does_not_stop_a_plan(monkeypatch, tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    monkeypatch.setenv("LINNAEUS_CACHE", str(tmp_path / "taken"))
+    used, _ = plan(load_recipe(None, {"model.name": "small-32"}), FACTS, MACHINE)
+    assert seconds_of_looking(used, 5, preprocessing(used)) > 0
+
+
+def test_the_pace_of_own_code_is_not_remembered(monkeypatch, tmp_path, own):
+    monkeypatch.setenv("LINNAEUS_CACHE", str(tmp_path / "cache"))
+    used, _ = plan(load_recipe(None, {"model.name": own["model.name"]}), FACTS, MACHINE)
+    remember_pace(used, preprocessing(used), 123.0)
+    assert seconds_of_looking(used, 5, preprocessing(used)) < 123
+
+
+def test_the_features_of_an_audit_do_not_count_as_the_networks_pace(train_quickly, monkeypatch):
+    told, embed = [], cleaned.embed
+
+    def slow(*asked, talk, **more):
+        features = embed(*asked, talk=talk, **more)
+        talk.seconds["features"] += 1000
+        return features
+
+    monkeypatch.setattr(cleaned, "embed", slow)
+    monkeypatch.setattr("linnaeus.verbs.train.remember_pace", lambda used, how, seconds: told.append(seconds))
+    head = {"model.name": "keras-cifar10", "train.start": "head", "train.epochs": 0, "data.size_px": 16}
+    run = train_quickly(**head, **{"train.clean": "auto"})
+    assert run.summary()["stages"]["features"] > 1000
+    assert len(told) == 1
+    assert told[0] < 10

@@ -1,5 +1,6 @@
 import os
 
+import pytest
 import torch
 from torch import nn
 from torch.nn import functional
@@ -49,6 +50,17 @@ def test_float32_is_float32_on_a_gpu(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     Engine("fp32")
     assert not torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.parametrize("kind", ["cuda", "mps"])
+def test_waiting_waits_for_the_device(monkeypatch, kind):
+    waited = []
+    monkeypatch.setattr(getattr(torch, kind), "synchronize", lambda: waited.append(kind))
+    engine = Engine()
+    engine.wait()
+    engine.device = torch.device(kind)
+    engine.wait()
+    assert waited == [kind]
 
 
 def test_networks_are_placed_channels_last():

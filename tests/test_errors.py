@@ -31,6 +31,10 @@ def test_a_stop_says_how_to_go_on():
     assert "linnaeus train --resume runs/x" in str(Interrupted("runs/x"))
 
 
+def test_a_stop_of_something_else_says_what_goes_on_with_that():
+    assert Interrupted("runs/x", command="linnaeus compress runs/x").fix == "go on with: linnaeus compress runs/x"
+
+
 def test_a_picture_error_has_one_of_the_fixed_reasons():
     assert str(PictureError("truncated", "12 of 40 rows")) == "truncated: 12 of 40 rows"
     with pytest.raises(AssertionError):

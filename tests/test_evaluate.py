@@ -6,6 +6,7 @@ import pytest
 
 from conftest import CLASSES, write_photos
 from linnaeus import story
+from linnaeus.classifier import Classifier
 from linnaeus.errors import SourceError
 from linnaeus.metrics import apply_temperature
 from linnaeus.metrics.abstention import divide
@@ -56,8 +57,13 @@ def test_a_class_that_is_missing_there_keeps_its_column_and_is_named(trained, ot
     assert any("green" in note for note in found.scores.notes)
 
 
-def test_a_class_that_the_model_does_not_know_counts_as_wrong_and_is_named(trained, others):
-    found = story.examine(trained.folder, others(KEPT | {"green": "lime"}))
+@pytest.mark.parametrize("judging", [False, True])
+def test_a_class_that_the_model_does_not_know_counts_as_wrong_and_is_named(trained, careful, others, judging):
+    run = careful if judging else trained
+    assert (Classifier.load(run.folder).judgement is not None) is judging
+    found = story.examine(run.folder, others(KEPT | {"green": "lime"}))
+    for sets in found.results["abstention"]["sets"]:
+        assert sets["classwise"]["lime"]["value"] == (0 if judging else 1)
     assert found.predictions.classes == (*CLASSES, "lime")
     assert found.scores.overall["accuracy"].n == 18
     assert found.scores.per_class[3].recall.value == 0
@@ -194,3 +200,15 @@ def test_costs_are_scored(command, careful, tmp_path):
     assert code == 0, said
     wrong = 1 - found["scores"]["overall"]["accuracy"]["value"]
     assert found["results"]["costs"]["mean_cost"]["value"] == pytest.approx(wrong)
+
+
+def test_groups_count_in_the_evidence_beside_the_scores_too(trained, tmp_path):
+    columns = trained.split()
+    rows = [row for row, part in enumerate(columns["split"]) if part == "test"]
+    files, labels = [columns["place"][row].path for row in rows], [columns["label"][row] for row in rows]
+    write_table(tmp_path / "t.csv", {"path": files, "label": labels, "group": [f"g{k // 4}" for k in range(len(rows))]})
+    found = story.examine(trained.folder, str(tmp_path / "t.csv"))
+    assert found.groups is not None
+    shown, scored = found.results["calibration"]["after"]["log_loss"], found.scores.overall["log_loss"]
+    assert "group" in shown["method"]
+    assert (shown["low"], shown["high"]) == (scored.low, scored.high)

@@ -53,6 +53,17 @@ def test_every_file_is_proved_on_real_pictures_and_measured(run, exported):
         assert one["speed"]["p50_ms"] <= one["speed"]["p95_ms"] <= one["speed"]["p99_ms"]
 
 
+@pytest.mark.parametrize("name", ["onnx", "onnx.failed"])
+def test_a_folder_that_no_export_wrote_is_left_alone(run, tmp_path, name, command):
+    theirs = tmp_path / name / "index.html"
+    theirs.parent.mkdir()
+    theirs.write_text("theirs")
+    code, _, said = command("export", run.folder, "--to", "onnx", "--out", tmp_path, "--pictures", "4")
+    assert code == 2
+    assert f"{theirs.parent} should be free" in said
+    assert theirs.read_text() == "theirs"
+
+
 def test_the_run_and_the_folder_of_each_file_keep_the_proof(run, exported):
     assert run.result("export")["files"].keys() == exported["files"].keys()
     beside = json.loads((run.folder / "exports/onnx/export.json").read_text())
@@ -86,6 +97,83 @@ def test_a_file_that_answers_otherwise_fails_and_leaves_its_evidence(run, export
         story.ship(run.folder, story.Wanted(named("onnx"), pictures=20))
     assert failure.value.exit_code == 3
     assert len(read_csv(run.folder / "exports/onnx.failed/evidence.csv")) == 20
+    assert (run.folder / "exports/onnx/model.onnx").read_bytes() == good
+
+
+def spoil(monkeypatch, name, change):
+    answer = OnnxRunner.run
+
+    def wrong(self, pictures):
+        found = answer(self, pictures)
+        return found | {name: change(found[name])}
+
+    monkeypatch.setattr(OnnxRunner, "run", wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "told"),
+    [
+        ("unknown_score", lambda one: one + 0.5, "unknown score differs by 0.5"),
+        ("unknown_score", lambda one: one * np.nan, "unknown score: NaN"),
+        ("features", lambda one: -one, "features differs by"),
+    ],
+)
+def test_every_output_of_a_file_is_proved(run, tmp_path, monkeypatch, read_csv, name, change, told):
+    spoil(monkeypatch, name, change)
+    demand = Demand(outputs=("probabilities", "features", "unknown_score"))
+    with pytest.raises(CheckFailed) as failure:
+        story.ship(run.folder, story.Wanted(named("onnx"), demand=demand, pictures=4), out=tmp_path)
+    assert told in failure.value.got
+    assert len(read_csv(tmp_path / "onnx.failed/evidence.csv")) == 4
+
+
+def test_fewer_bits_tell_how_many_pictures_are_called_unknown(run, tmp_path, monkeypatch):
+    wanted = story.Wanted(named("onnx"), precision="weights", pictures=20)
+    proof = story.ship(run.folder, wanted, out=tmp_path)["files"]["onnx"]["proof"]
+    assert abs(proof["unknown"]["value"] - proof["unknown_before"]["value"]) <= 0.1
+    assert set(proof["differences"]) == {"unknown_score"}
+    spoil(monkeypatch, "unknown_score", lambda one: one * np.nan)
+    with pytest.raises(CheckFailed, match="ONNX: unknown score: NaN or infinity for 20 of 20") as failure:
+        story.ship(run.folder, wanted, out=tmp_path)
+    assert failure.value.exit_code == 3
+
+
+def test_a_largest_loss_that_no_label_can_tell_fails(run, photos, tmp_path, command):
+    for folder in photos.iterdir():
+        shutil.copytree(folder, tmp_path / "pictures" / folder.name.upper())
+    words = ["--to", "onnx", "--precision", "weights", "--max-drop", "50%", "--source", tmp_path / "pictures"]
+    code, _, said = command("export", run.folder, *words, "--out", tmp_path)
+    assert code == 3
+    assert "the loss of accuracy cannot be tested" in said
+
+
+@pytest.mark.parametrize("count", ["0", "-3"])
+@pytest.mark.parametrize("own", [True, False])
+def test_a_proof_on_no_picture_is_refused(run, photos, tmp_path, command, count, own):
+    source = [] if own else ["--source", photos]
+    code, _, said = command("export", run.folder, "--to", "onnx", f"--pictures={count}", *source, "--out", tmp_path)
+    assert code == 2
+    assert "the number of pictures should be 1 or more" in said
+    assert f"got: {count}" in said
+
+
+def test_a_proof_on_few_pictures_says_how_few(run, tmp_path, command):
+    code, _, said = command("export", run.folder, "--to", "onnx", "--pictures", "5", "--out", tmp_path)
+    assert code == 0
+    assert "proved on 5 pictures only" in said
+
+
+def test_a_disk_that_fails_at_the_last_step_leaves_the_good_file_of_an_earlier_time(run, exported, monkeypatch):
+    good, rename = (run.folder / "exports/onnx/model.onnx").read_bytes(), Path.rename
+
+    def failing(self, target):
+        if self.suffix == ".part":
+            raise OSError("no luck")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(OSError, match="no luck"):
+        story.ship(run.folder, story.Wanted(named("onnx"), pictures=4))
     assert (run.folder / "exports/onnx/model.onnx").read_bytes() == good
 
 

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from linnaeus.classifier import Classifier
 from linnaeus.errors import CheckFailed, ModelError, SettingsError
+from linnaeus.metrics.calibration import Calibration
 from linnaeus.targets import TARGETS, Exported, fastest
 from linnaeus.targets.fastest import open_fastest
 from linnaeus.verbs.predict import predict
@@ -132,6 +134,23 @@ def test_a_runtime_that_answers_otherwise_is_not_used_and_that_is_said_once(run,
     assert [path.name for path in run.rglob("runtimes/*/*/*")] == ["proof.json"]
 
 
+def test_an_isotonic_calibration_is_given_the_room_that_export_gives_it(run, files, wrong):
+    ramp = ((0.0, 0.02), (0.3, 0.2), (1.0, 0.97))
+    classifier = Classifier.load(run)
+    replace(classifier, calibration=Calibration("isotonic", knots=(ramp,) * 3)).save(run / "model")
+    assert isinstance(open_fastest(run, files, on="onnx"), Exported)
+
+
+@pytest.mark.parametrize(("off", "told"), [(0.5, "unknown score differs by 0.5"), (np.nan, "unknown score: NaN")])
+def test_a_runtime_whose_unknown_scores_are_wrong_is_an_error(run, files, monkeypatch, off, told):
+    honest = Exported._judge
+    monkeypatch.setattr(
+        Exported, "_judge", lambda self, pictures: replace(found := honest(self, pictures), strange=found.strange + off)
+    )
+    with pytest.raises(CheckFailed, match=told):
+        open_fastest(run, files, on="onnx")
+
+
 def test_a_runtime_that_was_asked_for_and_answers_otherwise_is_an_error(run, files, wrong):
     for _ in range(2):
         with pytest.raises(CheckFailed, match="as PyTorch does"):
@@ -182,6 +201,26 @@ def test_where_nothing_can_be_written_at_all_pytorch_answers(run, files, many, t
     said = []
     assert isinstance(open_fastest(run, files, say=said.append), Classifier)
     assert "cannot be kept" in said[-1]
+
+
+def test_a_runtime_that_was_asked_for_is_had_or_that_is_an_error(run, files, tmp_path, monkeypatch):
+    (tmp_path / "cache").write_text("in the way")
+    (run / "model" / "runtimes").write_text("in the way")
+    monkeypatch.setenv("LINNAEUS_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(ModelError, match="beside the model"):
+        open_fastest(run, files, on="onnx")
+
+
+def test_too_little_memory_is_not_remembered(run, files, many, monkeypatch):
+    def crowded(*_):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fastest, "_write_and_compare", crowded)
+        said = []
+        assert isinstance(open_fastest(run, files, say=said.append), Classifier)
+        assert "out of memory" in said[-1]
+    assert isinstance(open_fastest(run, files), Exported)
 
 
 def test_the_proof_says_what_was_compared_and_what_made_it(written):

@@ -1,3 +1,4 @@
+import csv
 import json
 import os
 import random
@@ -46,6 +47,42 @@ def test_the_best_weights_are_kept_or_the_last(train_quickly, own, epochs_of):
     losses = [event["val_loss_calibrated"] for event in epochs_of(best.folder)]
     assert best.summary()["best_epoch"] == 1 + int(np.argmin(losses))
     assert last.summary()["best_epoch"] == 8
+
+
+def test_patience_needs_something_to_wait_for(train_quickly, own):
+    run = train_quickly(**own, **{"split.val": 0, "train.patience": 2, "train.epochs": 6})
+    assert (run.summary()["stopped"], run.summary()["epochs"]) == ("all epochs done", 6)
+
+
+def test_an_average_begins_with_the_solved_head(train_quickly, epochs_of):
+    head = {"model.name": "keras-cifar10", "train.start": "head", "data.size_px": 16}
+    plain, averaged = (train_quickly(**head, **{"optim.ema": ema}) for ema in (None, 0.999))
+    first = [epochs_of(run.folder)[0] for run in (plain, averaged)]
+    assert first[0]["epoch"] == first[1]["epoch"] == 0
+    assert first[1]["val_loss"] == pytest.approx(first[0]["val_loss"], rel=1e-4)
+
+
+def test_a_batch_of_few_pictures_is_cut_into_few_pieces(train_quickly, uneven, own):
+    """Of 8 cores each has a piece of a batch of 32, but undersampling leaves a batch of a few."""
+    settings = {"train.batch_size": 32, "train.balance": "undersample", "train.pieces": 8, "model.name": "small-32"}
+    run = train_quickly(uneven, **own | settings | {"data.size_px": 160})
+    assert run.summary()["epochs"] == 2
+
+
+@pytest.mark.parametrize("taught", [False, True])
+def test_all_that_is_kept_above_frozen_stages_counts_as_memory(train_quickly, own, monkeypatch, taught):
+    asked = []
+
+    def watched(network, example, count, recipe, engine, *, more_bytes):
+        asked.append((count, more_bytes))
+        return None, ""
+
+    monkeypatch.setattr(fit, "halves_of", watched)
+    more = {"train.teacher": str(train_quickly(**own).model_dir)} if taught else {}
+    run = train_quickly(**own | {"model.freeze": 2, "train.views": 2} | more)
+    parts = [row["split"] for row in csv.DictReader((run.folder / "split.csv").open())]
+    train, val = parts.count("train"), parts.count("val")
+    assert asked == [(2 * train + val, 4 * 2 * train * 3 if taught else 0)]
 
 
 class Countdown:

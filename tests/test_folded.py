@@ -9,10 +9,12 @@ from PIL import Image
 from conftest import QUICK, write_photos, write_picture
 from linnaeus import story
 from linnaeus.config import load_recipe
+from linnaeus.data.sources import open_source
 from linnaeus.errors import Interrupted, RunError, SettingsError, SourceError
 from linnaeus.run import Run
-from linnaeus.story import folded, telling
+from linnaeus.story import folded, planned, telling
 from linnaeus.story.folded import cross_validate, resume_folds
+from linnaeus.story.planned import Planned
 
 FOLDS = 3
 
@@ -177,3 +179,13 @@ def test_a_budget_is_shared_by_the_folds():
     asked = load_recipe(None, {"budget_s": 100, "split.folds": 5})
     shared = folded._shared(asked)
     assert (shared.budget_s, shared.split.test) == (20, 0.2)
+
+
+def test_a_fold_keeps_to_the_plan_whatever_its_clock_shows(photos, tmp_path, monkeypatch):
+    dataset, afforded = open_source(str(photos), cache_dir=tmp_path), []
+    monkeypatch.setattr(planned, "afford", lambda used, *_: afforded.append(used) or (used, []))
+    asked = load_recipe(None, {"budget_s": 100, "split.folds": 3, "model.name": "keras-cifar10", "train.start": "head"})
+    used = Planned.for_data(dataset, folded._shared(asked)).used
+    assert len(afforded) == 1
+    assert Planned.for_data(dataset, folded._of_fold(used, 2)).used.split.fold == 2
+    assert len(afforded) == 1

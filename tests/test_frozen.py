@@ -66,6 +66,7 @@ def test_outputs_that_take_more_than_the_memory_are_not_kept_and_that_is_told(pr
     halves, why_not = halves_of(network, example, 101, room, engine)
     assert halves is None
     assert "data.memory_gb" in why_not
+    assert halves_of(network, example, 100, room, engine, more_bytes=1)[0] is None
 
 
 def test_outputs_are_kept_in_the_precision_of_the_engine(feed):

@@ -27,11 +27,12 @@ def test_few_pictures_show_nothing_and_say_how_many_would():
     assert f"{pictures_for(0.005)}" in verdict.why
 
 
+@pytest.mark.parametrize("candidates", [1, 12])
 @pytest.mark.parametrize("max_drop", [0.005, 0.01, 0.03])
-def test_the_number_named_is_the_first_that_suffices(max_drop):
-    n = pictures_for(max_drop)
-    assert non_inferior(right(n, []), right(n, []), max_drop).passed
-    assert not non_inferior(right(n - 1, []), right(n - 1, []), max_drop).passed
+def test_the_number_named_is_the_first_that_suffices(max_drop, candidates):
+    n = pictures_for(max_drop, candidates=candidates)
+    assert non_inferior(right(n, []), right(n, []), max_drop, candidates=candidates).passed
+    assert not non_inferior(right(n - 1, []), right(n - 1, []), max_drop, candidates=candidates).passed
 
 
 def test_a_model_exactly_at_the_margin_passes_in_at_most_five_of_a_hundred_cases():
@@ -44,6 +45,22 @@ def test_a_model_exactly_at_the_margin_passes_in_at_most_five_of_a_hundred_cases
         after[~before & (draw.random(500) < 0.02 / 0.1)] = True
         passed += non_inferior(before, after, 0.02).passed
     assert passed / 600 < 0.08
+
+
+def test_of_twelve_models_at_the_margin_one_passes_in_at_most_five_of_a_hundred_cases():
+    draw, passed = np.random.default_rng(0), 0
+    before = np.ones(400, dtype=bool)
+    for _ in range(200):
+        passed += any(non_inferior(before, draw.random(400) > 0.03, 0.03, candidates=12).passed for _ in range(12))
+    assert passed / 200 < 0.08
+
+
+def test_models_that_share_the_level_have_wider_intervals_that_say_so():
+    one, many = (non_inferior(right(1000, []), right(1000, [1, 2]), 0.01, candidates=count) for count in (1, 10))
+    assert one.passed
+    assert many.difference.low < one.difference.low
+    assert (one.confidence_level, many.confidence_level) == pytest.approx((0.9, 0.99))
+    assert "99 % interval" in many.why
 
 
 def test_changes_that_cancel_out_widen_the_interval():

@@ -175,3 +175,7 @@ def test_all_is_fitted_again_where_what_was_kept_is_damaged(audit, tmp_path):
 def test_the_learning_curve_is_that_of_the_set_that_was_fitted(audit, tmp_path):
     (_, before, _), (_, after, _) = audit(range(K * EACH), tmp_path / "fresh"), audit(range(K * EACH + NEW))
     assert after == before
+
+
+def test_what_another_user_fitted_is_used(audit, only_readable):
+    assert not refit(audit, range(K * EACH + NEW))

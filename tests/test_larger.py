@@ -11,6 +11,7 @@ from linnaeus import story
 from linnaeus.config import load_recipe
 from linnaeus.data import pixels, shards
 from linnaeus.learn import head
+from linnaeus.story import inspected
 
 PICTURES, SIDE = 700, 256
 STORED = "pixels/????????????????/*.shard"
@@ -86,13 +87,22 @@ def test_outputs_of_frozen_stages_that_memory_should_not_hold_are_not_kept(train
     assert "frozen stages" not in run.summary()["stages"]
 
 
-def test_an_audit_with_little_memory_finds_the_same(tmp_path):
-    folder = write_photos(tmp_path / "photos", each=16)
-    roomy, tight = (
-        story.inspect(str(folder), load_recipe(None, {"data.memory_gb": memory_gb})).document()
-        for memory_gb in (5.0, 1e-6)
-    )
-    assert tight["findings"] == roomy["findings"]
+def test_an_audit_with_little_memory_finds_the_same(tmp_path, monkeypatch):
+    folder, kinds, found = write_photos(tmp_path / "photos", each=16), [], []
+    embed = inspected.embed
+
+    def watched(*asked, **more):
+        features = embed(*asked, **more)
+        kinds.append(type(features))
+        return features
+
+    monkeypatch.setattr(inspected, "embed", watched)
+    for memory_gb in (5.0, 1e-6):
+        # An audit remembers what it found.
+        monkeypatch.setenv("LINNAEUS_CACHE", str(tmp_path / f"cache {memory_gb}"))
+        found.append(story.inspect(str(folder), load_recipe(None, {"data.memory_gb": memory_gb})).document())
+    assert kinds == [np.ndarray, np.memmap]
+    assert found[1]["findings"] == found[0]["findings"]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is limited as Linux does it")

@@ -46,3 +46,24 @@ def test_where_there_is_no_such_library_nothing_happens(monkeypatch):
     malloc.share_freed_memory()
     malloc.keep_freed_memory()
     malloc._set.cache_clear()
+
+
+def test_an_older_library_gets_the_largest_threshold_that_it_takes(monkeypatch):
+    from linnaeus import malloc
+
+    accepted = {}
+
+    class Older:
+        """glibc before 2.35: no threshold above half of its heaps of 64 MB."""
+
+        def mallopt(self, setting, value):
+            takes = setting != malloc.MMAP_THRESHOLD or value <= 2**25
+            if takes:
+                accepted[setting] = value
+            return int(takes)
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: Older())
+    malloc._set.cache_clear()
+    malloc.keep_freed_memory()
+    malloc._set.cache_clear()
+    assert accepted == {malloc.MMAP_THRESHOLD: 2**25, malloc.TRIM_THRESHOLD: 2**31 - 1}

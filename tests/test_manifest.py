@@ -45,6 +45,36 @@ def test_delimiters_aliases_quotes_and_marks_are_understood(tmp_path, name, text
     assert rows(table(tmp_path, text, name)) == [("a.jpg", "cat"), ("b.jpg", "dog")]
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('path,label\na.jpg,cat\nb.jpg,"dog\nc.jpg,cat\n', 3),
+        ('path,label\na.jpg,cat\nb.jpg,"dog', 3),
+        ('path,label\na.jpg,cat\n"', 3),
+        ('note,path,label\n"two\nlines",a.jpg,"cat\n,b.jpg,dog\n', 3),
+        ('note,path,label\n"two\nlines"," a.jpg",cat\n,b.jpg,"dog\r\n\r\n', 4),
+    ],
+)
+def test_a_quote_that_is_never_closed_is_refused_with_its_line(tmp_path, text, line):
+    with pytest.raises(SourceError, match="should close every quote") as error:
+        table(tmp_path, text)
+    assert f"line {line} " in error.value.got
+
+
+def test_rows_swallowed_up_to_the_next_quote_are_told(tmp_path):
+    dataset = table(tmp_path, 'path,label\na.jpg,"cat\nb.jpg,"dog, big"\nc.jpg,cat\n')
+    assert rows(dataset) == [("c.jpg", "cat")]
+    assert aside(dataset) == [("bad row", ("a.jpg",))]
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [('5" pipe', '5" pipe'), ('"x, y"', "x, y"), ('"Golden" retriever', "Golden retriever"), ('"5"" pipe"', '5" pipe')],
+)
+def test_quotes_in_labels_are_read_as_spreadsheets_do(tmp_path, written, read):
+    assert rows(table(tmp_path, f"path,label\na.jpg,{written}\nb.jpg,dog")) == [("a.jpg", read), ("b.jpg", "dog")]
+
+
 def test_split_and_group_are_read_in_any_case(tmp_path):
     dataset = table(tmp_path, "path,label,Split,GROUP\na.jpg,cat,Valid,p1\nb.jpg,dog,,p2\nc.jpg,cat,TESTING,\n")
     assert [(example.split, example.group) for example in dataset.examples] == [("val", "p1"), ("", "p2"), ("test", "")]

@@ -45,10 +45,26 @@ def test_a_single_fold_gives_a_head_without_scores():
     assert torch.isfinite(weight).all() and torch.isfinite(bias).all()
 
 
-def test_a_class_without_pictures_is_never_answered():
-    features, labels, folds = problem()
-    weight, bias, _, _ = discriminant_head(features, labels, 31, folds, CROSS_ENTROPY)
+@pytest.mark.parametrize("weights", [None, torch.ones(31)])
+def test_a_class_without_pictures_is_never_answered(weights):
+    features, labels, folds = problem(spread=4.0)
+    weight, bias, _, _ = discriminant_head(features, labels, 31, folds, Loss(class_weights=weights))
     assert 30 not in (features @ weight.T + bias).argmax(1).tolist()
+
+
+def test_rows_that_were_made_up_do_not_judge():
+    features, labels, folds = problem()
+    plain = discriminant_head(features, labels, 30, folds, CROSS_ENTROPY)
+    twice = discriminant_head(
+        features,
+        labels,
+        30,
+        folds,
+        CROSS_ENTROPY,
+        lambda some, named: (torch.cat([some, some]), torch.cat([named, named])),
+    )
+    assert twice[3] == plain[3]
+    assert torch.allclose(twice[0], plain[0], atol=1e-5)
 
 
 def test_class_weights_make_the_priors_equal():

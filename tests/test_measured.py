@@ -52,3 +52,8 @@ def test_a_folder_that_cannot_be_written_costs_only_time(tmp_path, values):
     folder.write_text("")
     kept(folder, values)
     assert filled(folder, [A])[0] == [False]
+
+
+def test_numbers_in_files_of_another_user_are_filled_in(tmp_path, only_readable):
+    kept(tmp_path, {A: (1.0, 2.0)})
+    assert filled(tmp_path, [A])[0] == [True]

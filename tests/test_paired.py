@@ -265,3 +265,13 @@ def test_the_document_is_json():
     back = json.loads(json.dumps(pair_of(*two(50)).document(), allow_nan=False))
     assert back["differences"]["accuracy"]["method"] == "tango"
     assert back["per_class"][0]["name"] == "a"
+
+
+def test_a_class_of_few_pictures_leaves_the_difference_of_balanced_accuracy_open():
+    labels = np.array([0] * 300 + [1] * 5)
+    right, other = np.eye(2)[labels], np.eye(2)[np.where(np.arange(305) < 9, 1 - labels, labels)]
+    ids = tuple(map(str, range(305)))
+    pair = pair_of(*(Predictions(one, labels, ids, ("a", "b")) for one in (right, other)))
+    rare, balanced = pair.per_class[1].difference, pair.differences["balanced_accuracy"]
+    assert rare.low < -0.3
+    assert balanced.low < rare.low / 2.1

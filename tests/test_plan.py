@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import pytest
@@ -7,7 +8,7 @@ from linnaeus.errors import ModelError, SettingsError
 from linnaeus.learn.effort import EFFORTS
 from linnaeus.learn.engine import Machine
 from linnaeus.nn import zoo
-from linnaeus.verbs.plan import Facts, plan, preprocessing
+from linnaeus.verbs.plan import Facts, afford, plan, preprocessing
 
 DIGITS = Facts(pictures=1797, train=1258, val=270, classes=10, side_px=8, grey=True)
 CIFAR = Facts(pictures=60_000, train=42_500, val=7_500, classes=10, side_px=32, grey=False)
@@ -250,3 +251,20 @@ def test_what_the_user_sets_stays_whatever_the_effort():
 
 def test_without_effort_the_balanced_one_is_meant():
     assert plan(Recipe(), PHOTOS, QUICK)[0] == effort("balanced")
+
+
+@pytest.mark.parametrize(
+    ("folds", "words"), [(None, "30 s, of which 2 s are left"), (5, "150 s for 5 folds, of which 10 s")]
+)
+def test_a_budget_that_is_too_short_is_told_with_one_that_is_enough(monkeypatch, folds, words):
+    monkeypatch.setattr("linnaeus.verbs.plan._seconds_of_looking", lambda used, facts: 1.0)
+    asked = load_recipe(
+        None, {"budget_s": 30, "train.start": "head", "data.size_px": 64} | ({"split.folds": folds} if folds else {})
+    )
+    used, _ = plan(asked, PHOTOS, QUICK)
+    with pytest.raises(SettingsError, match=words) as told:
+        afford(used, asked, PHOTOS, 2.0)
+    (advised,) = re.findall(r"--budget (\d+)s", str(told.value))
+    again = asked.model_copy(update={"budget_s": int(advised) / (folds or 1)})
+    used, _ = plan(again, PHOTOS, QUICK)
+    afford(used, again, PHOTOS, again.budget_s - 28.0)

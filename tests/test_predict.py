@@ -10,7 +10,7 @@ from PIL import Image
 
 from conftest import CLASSES, HUES, write_picture
 from linnaeus.classifier import Classifier
-from linnaeus.errors import CheckFailed, ModelError
+from linnaeus.errors import CheckFailed, ModelError, SettingsError
 from linnaeus.metrics.selective import Promise
 from linnaeus.tables import TableWriter
 from linnaeus.verbs import predict as module
@@ -194,7 +194,14 @@ def test_no_paths_and_no_run_are_errors_in_words(command, trained, tmp_path):
     assert said.startswith("error: ")
 
 
-def test_a_wrong_ending_is_refused_before_anything_is_read(command, trained, inputs, tmp_path):
+def test_costs_and_a_promise_are_not_asked_for_together(careful, inputs):
+    costs = np.array([[0, 1, 1], [20, 0, 1], [1, 1, 0.0]])
+    with pytest.raises(SettingsError, match="not be asked for together"):
+        next(predict(Classifier.load(careful.folder), inputs, Demand(max_error=0.1, costs=costs)))
+
+
+def test_a_wrong_ending_is_refused_before_anything_is_read(command, trained, inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr("linnaeus.targets.fastest.open_fastest", lambda *_, **__: pytest.fail("the model was opened"))
     code, _, said = command("predict", trained.folder, inputs[0], "--out", tmp_path / "answers.xlsx")
     assert code == 2
     assert ".parquet" in said

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 
-from linnaeus.records import Estimate, Finding
-from linnaeus.verbs.audit.remembered import remembered_result
+from linnaeus.records import Estimate, Finding, Preprocessing
+from linnaeus.verbs.audit.pairs import Pairs, Rule
+from linnaeus.verbs.audit.remembered import remembered, remembered_result
 
 
 @dataclass(frozen=True)
@@ -47,3 +49,22 @@ def test_a_damaged_file_is_written_again(tmp_path, content):
 def test_a_folder_that_cannot_be_written_costs_only_time(tmp_path):
     (tmp_path / "audits").write_text("a file")
     assert remembered_result(tmp_path, ("a",), Answer, lambda: ANSWER) == ANSWER
+
+
+def test_what_another_user_found_is_not_found_again(tmp_path, only_readable):
+    remembered_result(tmp_path, ("a",), Answer, lambda: ANSWER)
+    assert remembered_result(tmp_path, ("a",), Answer, lambda: pytest.fail("found again")) == ANSWER
+
+
+def test_pairs_that_another_user_found_are_not_searched_again(tmp_path, only_readable):
+    searched = []
+
+    class Search:
+        def all(self, rule):
+            searched.append(rule)
+            return Pairs(np.array([0]), np.array([1]), np.zeros((1, 4)), np.ones(1, np.float32))
+
+    hashes = ["0a" * 32, "0b" * 32]
+    for _ in range(2):
+        pairs, _ = remembered(tmp_path, hashes, np.arange(2), Preprocessing(8), Rule(), Search())
+    assert len(searched) == len(pairs) == 1

@@ -126,7 +126,7 @@ def test_what_was_chosen_is_told_with_what_it_costs(compressed):
     words = told("compress", compressed)
     assert "Asked for: 2 times as fast, losing at most 1 percentage point of accuracy" in words
     assert "Chosen: pruned, int8, run by OpenVINO. It is 4.2 times as fast" in words
-    assert "a difference of −0.4 percentage points (−0.7 to −0.1)" in words
+    assert "a difference of −0.4 percentage points (−0.7 to −0.1; 98.3 % interval)" in words
     assert "Why: the fastest of 3 that passed" in words
 
 
@@ -143,6 +143,13 @@ def test_every_candidate_stands_in_the_table_with_its_verdict(compressed):
         assert f"| {row}" in words
     assert words.count("loses too much") == 2
     assert "not shown either way" in words
+
+
+def test_the_level_that_the_candidates_share_is_told_with_their_differences(compressed):
+    words = told("compress", compressed)
+    assert "the whole 98.3 % interval of its difference" in words
+    assert "(points, 98.3 %)" in words
+    assert "All candidates together share a chance of 5 %" in words
 
 
 @pytest.mark.parametrize(

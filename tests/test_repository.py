@@ -14,7 +14,7 @@ import pytest
 from linnaeus.errors import SettingsError
 from linnaeus.records import Preprocessing
 from linnaeus.targets import TARGETS, Blueprint, Card
-from linnaeus.targets.repository import model_name, triton_config, write_repository
+from linnaeus.targets.repository import MARK, model_name, triton_config, write_repository
 
 pytestmark = pytest.mark.runtimes
 
@@ -45,7 +45,7 @@ def tree(folder):
 def test_triton_finds_model_labels_and_configuration(files, tmp_path):
     place = write_repository("triton", {"onnx": files["onnx"]}, tmp_path, CARD)
     assert place == tmp_path / "triton"
-    assert tree(place) == {f"my_flowers_2/{name}" for name in ("1/model.onnx", "labels.txt", "config.pbtxt")}
+    assert tree(place) == {f"my_flowers_2/{name}" for name in ("1/model.onnx", "labels.txt", "config.pbtxt", MARK)}
     assert (place / "my_flowers_2/1/model.onnx").read_bytes() == b"model.onnx"
     assert (place / "my_flowers_2/labels.txt").read_text(encoding="utf-8") == "cat\ngröße, x\n"
 
@@ -116,7 +116,8 @@ def test_features_have_a_width_that_the_card_does_not_know(model_config):
 
 def test_tensorflow_serving_finds_a_version_of_the_model(files, tmp_path):
     place = write_repository("tfserving", files, tmp_path, CARD)
-    assert tree(place) == {"my_flowers_2/1/saved_model.pb", "my_flowers_2/1/assets.extra/labels.txt"}
+    files = ("1/saved_model.pb", "1/assets.extra/labels.txt", MARK)
+    assert tree(place) == {f"my_flowers_2/{name}" for name in files}
 
 
 def test_kserve_gets_a_manifest_for_each_model(files, tmp_path):
@@ -147,10 +148,30 @@ def test_kserve_gets_the_description_of_the_v2_protocol(files, tmp_path):
     assert about["outputs"][0]["parameters"]["labels"] == ["cat", "größe, x"]
 
 
-def test_a_repository_of_an_earlier_time_is_replaced(files, tmp_path):
-    (tmp_path / "triton" / "old" / "1").mkdir(parents=True)
-    write_repository("triton", {"onnx": files["onnx"]}, tmp_path, CARD)
-    assert not (tmp_path / "triton" / "old").exists()
+@pytest.mark.parametrize("kind", ["triton", "kserve", "tfserving"])
+def test_our_model_of_an_earlier_time_is_replaced_and_others_stay(kind, files, tmp_path, tree_hash):
+    other = tmp_path / kind / "other" / "1"
+    other.mkdir(parents=True)
+    (other / "model.onnx").write_bytes(b"somebody's")
+    before = tree_hash(other)
+    for _ in range(2):
+        place = write_repository(kind, {name: files[name] for name in ("onnx", "savedmodel")}, tmp_path, CARD)
+        stale = next(place.glob("my_flowers_2*")) / "1" / "stale"
+        assert not stale.exists()
+        stale.parent.mkdir(exist_ok=True)
+        stale.touch()
+    assert tree_hash(other) == before
+    assert not [one.name for one in place.iterdir() if one.name.startswith(".")]
+
+
+@pytest.mark.parametrize(("kind", "name"), [("triton", "my_flowers_2"), ("kserve", "my_flowers_2.yaml")])
+def test_a_model_of_others_with_our_name_is_left_alone(kind, name, files, tmp_path):
+    theirs = tmp_path / kind / name
+    theirs.parent.mkdir()
+    theirs.write_text("theirs")
+    with pytest.raises(SettingsError, match="should be free"):
+        write_repository(kind, {"onnx": files["onnx"]}, tmp_path, CARD)
+    assert theirs.read_text() == "theirs"
 
 
 def test_the_exported_files_stay_where_they_are(files, tmp_path, tree_hash):

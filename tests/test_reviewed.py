@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +16,8 @@ from conftest import HUES, QUICK, write_photos
 from linnaeus import story
 from linnaeus.config import load_recipe
 from linnaeus.data.corrections import default_path, read
+from linnaeus.run import Run
+from linnaeus.story import reviewed
 from linnaeus.tables import write_table
 
 REVIEW = """
@@ -117,11 +121,50 @@ def test_cleaning_leaves_wrong_labels_out_of_the_training_only(dirty, tmp_path):
     assert all("wrong label" in columns["why"][row] for row in out)
 
 
+@pytest.fixture
+def told(trained, tmp_path):
+    """Make a run that was told which corrections to follow: told(corrections) gives it."""
+
+    def make(corrections):
+        run = Run(shutil.copytree(trained.folder, tmp_path / "run"))
+        stored = json.loads((run.folder / "recipe.json").read_text())
+        stored["source"]["corrections"] = corrections
+        (run.folder / "recipe.json").write_text(json.dumps(stored))
+        return run
+
+    return make
+
+
+@pytest.fixture
+def desk(monkeypatch):
+    """Do not open a page: the file for the decisions of the last review."""
+    files = []
+    monkeypatch.setattr(reviewed, "review", lambda cases, dataset, path, **_: files.append(path))
+    monkeypatch.setattr(reviewed, "cases_of", lambda *_, **__: [])
+    return files
+
+
+@pytest.mark.parametrize("named", ["team.csv", "none", None])
+def test_the_review_of_a_run_goes_on_with_the_decisions_that_the_run_follows(told, desk, photos, tmp_path, named):
+    own = str(tmp_path / named) if named == "team.csv" else named
+    story.look_over(str(told(own).folder))
+    assert desk == [tmp_path / "team.csv" if named == "team.csv" else default_path(photos)]
+
+
+def test_a_review_writes_where_it_is_told_to_whatever_the_run_follows(told, desk, tmp_path):
+    story.look_over(str(told(str(tmp_path / "team.csv")).folder), out=tmp_path / "mine.csv")
+    assert desk == [tmp_path / "mine.csv"]
+
+
+@pytest.mark.parametrize("verb", ["stress", "audit"])
+def test_a_run_is_looked_at_with_the_corrections_that_are_asked_for(told, command, verb, tmp_path):
+    run = told("none")
+    code, _, said = command(verb, run.folder, "--corrections", tmp_path / "missing.csv")
+    assert code == 2
+    assert "missing.csv should be a table of corrections" in said
+
+
 def test_a_run_keeps_its_audit_and_its_report_tells_it(command, trained, tmp_path):
-    import shutil
-
-    from linnaeus.run import Run
-
     run = Run.open(shutil.copytree(trained.folder, tmp_path / "run"))
     assert command("audit", run.folder)[0] == 0
     assert run.result("audit")["accounted"]["used"] == 72

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from linnaeus.atomic import whole
 from linnaeus.config import Recipe, load_recipe
 from linnaeus.errors import RunError
 from linnaeus.metrics import score
@@ -44,6 +45,23 @@ def test_a_folder_with_something_in_it_is_refused(tmp_path):
 def test_an_empty_folder_may_become_a_run(tmp_path):
     (tmp_path / "out").mkdir()
     assert Run.create(tmp_path / "out", "x", Recipe(), {}).folder == tmp_path / "out"
+
+
+def test_a_folder_in_which_a_killed_process_began_a_run_may_become_one(tmp_path):
+    with whole(tmp_path / "out" / "recipe.json") as half:
+        pass
+    (tmp_path / "out" / "recipe.json").rename(half)
+    run = Run.create(tmp_path / "out", "x", Recipe(), {})
+    assert [path.name for path in run.folder.iterdir()] == ["recipe.json"]
+
+
+def test_of_a_folder_with_something_in_it_nothing_is_removed(tmp_path):
+    names = [".film.mp4.part", ".recipe.json.0123abcd.part"]
+    for name in names:
+        (tmp_path / name).write_text("half")
+    with pytest.raises(RunError, match="new or an empty folder"):
+        Run.create(tmp_path, "x", Recipe(), {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 
 def test_without_out_every_run_gets_a_folder_of_its_own(tmp_path, monkeypatch):

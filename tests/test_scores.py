@@ -300,3 +300,23 @@ def test_the_ece_interval_of_a_calibrated_model_reaches_down_to_almost_nothing()
         labels = (rng.random((400, 1)) > p.cumsum(axis=1)).sum(axis=1)
         lows.append(score(of(p, labels), resamples=200).overall["ece"].low)
     assert np.mean(np.array(lows) < 0.03) > 0.9
+
+
+def test_a_class_of_few_pictures_leaves_means_over_the_classes_open():
+    labels = np.array([0] * 1000 + [1] * 2)
+    found = score(Predictions(np.eye(2)[labels], labels, tuple(map(str, range(1002))), ("a", "b")), resamples=300)
+    recall = found.per_class[1].recall
+    for name in ("balanced_accuracy", "macro_precision", "macro_f1"):
+        assert found.overall[name].value == 1
+        assert found.overall[name].low < 1 - (1 - recall.low) / 3
+    assert found.overall["accuracy"].low > 0.99
+
+
+def test_a_mean_over_classes_holds_the_truth_where_one_is_small():
+    rng, held = np.random.default_rng(0), 0
+    for _ in range(150):
+        labels = np.array([0] * 300 + [1] * 5)
+        answers = np.where(rng.random(305) < np.where(labels == 0, 0.98, 0.9), labels, 1 - labels)
+        found = score(Predictions(np.eye(2)[answers], labels, tuple(map(str, range(305))), ("a", "b")), resamples=200)
+        held += found.overall["balanced_accuracy"].low <= 0.94 <= found.overall["balanced_accuracy"].high
+    assert held / 150 > 0.87

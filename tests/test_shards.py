@@ -224,3 +224,21 @@ def test_what_another_user_left_behind_may_stay(tmp_path, monkeypatch):
         shards.evict(tmp_path, 0)
     shards.evict(tmp_path, 0)
     assert not left.exists()
+
+
+def test_pixels_in_a_cache_that_another_user_wrote_are_read_there(tmp_path, look, only_readable):
+    dataset = write_pictures(tmp_path / "a", 5)
+    look(dataset)
+    shards._in_use.clear()
+    found = look(dataset)
+    for example in dataset.examples:
+        Path(example.place.path).unlink()
+    assert found.pixels[4].shape == (20, 26, 3)
+
+
+def test_a_shard_whose_pixels_are_gone_is_not_taken_up(tmp_path):
+    path = shard_of(tmp_path, 1).path
+    shards._in_use.clear()
+    (found,) = shards.open_shards(tmp_path)
+    path.unlink()
+    assert not found.take_up()

@@ -118,6 +118,13 @@ def test_zeros_stay_zeros_through_the_training(slimmed):
     assert made.after == made.before
 
 
+def test_zeros_are_held_in_weights_from_a_checkpoint_that_has_fewer(original, recipe, tmp_path):
+    run = Run.create(tmp_path / "slim", "made", recipe, {})
+    for zeros in (0.2, 0.8):
+        made = slim(original.network, material(), Slimming(ways=(), zeros=zeros, epochs=1), run=run, recipe=recipe)
+    assert zero_share(made.network) > 0.7
+
+
 def test_another_network_can_be_the_student(slimmed):
     made = slimmed(student="keras-cifar10", epochs=1)
     assert made.architecture == "keras-cifar10"

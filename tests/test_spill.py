@@ -90,3 +90,9 @@ def test_a_head_solved_on_a_file_is_that_of_memory(table, tmp_path, monkeypatch)
 def test_five_times_the_table_has_to_fit():
     assert fits(50_000_000, 1.0)
     assert not fits(50_000_001, 1.0)
+
+
+def test_blocks_without_rows_are_passed_over(table, tmp_path):
+    for memory_gb in (1, TINY):
+        found = gather(iter([table[:0], table, table[:0]]), 100, memory_gb=memory_gb, folder=tmp_path)
+        assert np.array_equal(found, table)

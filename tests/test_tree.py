@@ -72,6 +72,13 @@ def test_what_lies_beside_train_and_test_is_set_aside(tmp_path):
     assert found(dataset, "other files") == [("README.md",)]
 
 
+def test_a_flat_test_folder_beside_train_is_no_class_whatever_lies_beside_them(tmp_path):
+    dataset = listed(photos(tmp_path, "train/cat/a.jpg", "train/dog/b.jpg", "test/1.jpg", "extra/x.jpg"))
+    assert dataset.classes == ("cat", "dog")
+    assert found(dataset, "no class") == [("test/1.jpg",)]
+    assert found(dataset, "outside the splits") == [("extra/x.jpg",)]
+
+
 def test_hidden_files_are_one_note(tmp_path):
     hidden = [".DS_Store", "cat/._a.jpg", "cat/Thumbs.db", "cat/desktop.ini", "__MACOSX/x.jpg"]
     dataset = listed(photos(tmp_path, "cat/a.jpg", "dog/a.jpg", ".ipynb_checkpoints/b.jpg", *hidden))

@@ -44,6 +44,13 @@ def detectors():
     return fit_detectors(seen.features, labels)
 
 
+def test_scores_that_are_all_equal_tell_little():
+    found = detector_auroc(np.zeros(1000), np.zeros(40))
+    assert found.value == 0.5
+    assert found.low < 0.4
+    assert found.high > 0.6
+
+
 def test_energy_and_max_logit_are_their_formulas():
     logits = np.array([[1.0, 2.0, 3.0], [1000.0, 0.0, 0.0]])
     assert Energy().score(Seen(logits)) == pytest.approx([-np.log(np.exp([1, 2, 3]).sum()), -1000])

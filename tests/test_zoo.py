@@ -1,3 +1,4 @@
+import py_compile
 import sys
 
 import pytest
@@ -152,6 +153,17 @@ def test_own_code_without_file_or_function_is_refused(own_file):
     with pytest.raises(ModelError, match="should name a function"):
         zoo.create(str(own_file), num_classes=2)
     assert not zoo.exists("nowhere.py:network")
+
+
+@pytest.mark.parametrize("name", ["x.pyc:y.py", "x.so:y.py", "a:b.py"])
+def test_only_python_source_is_own_code(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = name.partition(":")[0]
+    (tmp_path / "trap.py").write_text("open('ran', 'w').close()\n")
+    py_compile.compile("trap.py", file)
+    with pytest.raises(ModelError, match=f"{file} should be Python source"):
+        zoo.create(name, num_classes=2)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_own_code_with_a_mistake_tells_the_mistake(tmp_path):

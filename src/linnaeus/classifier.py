@@ -336,15 +336,23 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 def _architecture(name: str, place: Path, trust_code: bool) -> str:
     """Find the network's code: by name, or the network.py beside the model when it is trusted."""
-    if ".py:" not in name:
+    # What runs code is asked of those who run it: a name that they take otherwise would be run without trust.
+    if not own_code.is_own_code(name):
         return name
+    file, _, function = name.rpartition(":")
+    if file != CODE or not function.isidentifier():
+        raise ModelError(
+            f"{place / CONFIG} should name the network's own code as {CODE}:FUNCTION.",
+            got=name,
+            fix="do not use this model folder, unless you know who wrote that name.",
+        )
     code = place / CODE
     if not trust_code and not own_code.is_trusted(code):
         raise ModelError(
             f"{code} holds the network's own code, which was not made on this machine.",
             fix="read it; if you trust it, pass --trust-code (trust_code=True in Python).",
         )
-    return f"{code}:{name.rpartition(':')[2]}"
+    return f"{code}:{function}"
 
 
 def _fill(network: nn.Module, weights: Path, *, pruned: bool) -> None:

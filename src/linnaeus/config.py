@@ -52,8 +52,9 @@ class DataSettings(Settings):
     """Most disk space that decoded pictures may take, in GB; the longest unused go first."""
     memory_gb: float = Field(default=MEMORY_GB, gt=0)
     """Most memory, in GB, for the features that a head is solved on and what is done with them, and for what frozen stages
-    give. Above it features lie in a file meanwhile (in an audit, too), a head is solved in a closed form, and frozen stages are
-    computed in every step. Pictures that are made up or left out of unequal classes (smote, undersample) are not counted."""
+    and a teacher give. Above it features lie in a file meanwhile (in an audit, too), a head is solved in a closed form, and frozen
+    stages are computed in every step. Pictures that are made up or left out of unequal classes (smote, undersample) are not
+    counted."""
 
 
 class SplitSettings(Settings):
@@ -296,6 +297,11 @@ class TrainSettings(Settings):
     adversarial_steps: int = Field(default=3, ge=1, le=100)
     """Steps of that attack, each of which costs as much as a step of plain training. With 1 the network may learn to fool
     this attack alone; 7 is usual."""
+
+    @property
+    def helps_rare_classes(self) -> bool:
+        """Tell whether the training makes up for rare classes: calibration must not learn their frequencies back then."""
+        return self.balance != "none" or self.loss == "logit-adjusted"
 
     @model_validator(mode="after")
     def _has_a_teacher(self) -> TrainSettings:

@@ -73,9 +73,15 @@ class CheckFailed(LinnaeusError):
 
 
 class Interrupted(LinnaeusError):
-    """The user stopped the training; everything is saved."""
+    """The user stopped the training; everything is saved.
+
+    Args:
+        run: The folder of the run.
+        command: What goes on with it; by default `train --resume`.
+    """
 
     exit_code = 130
 
-    def __init__(self, run: str) -> None:
-        super().__init__("stopped; the state is saved.", fix=f"go on with: linnaeus train --resume {run}")
+    def __init__(self, run: str, *, command: str = "") -> None:
+        command = command or f"linnaeus train --resume {run}"
+        super().__init__("stopped; the state is saved.", fix=f"go on with: {command}")

@@ -25,14 +25,17 @@ def keep_freed_memory() -> None:
     Each layer's output is some megabytes: fetched from the system, cleared page by page, given back. Keeping it makes
     networks up to 1.5 times as fast on a CPU (benchmarks/machine.py).
     """
-    _set(MMAP_THRESHOLD, 2**28)
+    # Before glibc 2.35 the most is 32 MB; refused, it would stay at 128 KB, since setting the other one ends its own adapting.
+    if not _set(MMAP_THRESHOLD, 2**28):
+        _set(MMAP_THRESHOLD, 2**25)
     _set(TRIM_THRESHOLD, 2**31 - 1)
 
 
 @functools.cache
-def _set(setting: int, value: int) -> None:
+def _set(setting: int, value: int) -> bool:
+    """Tell whether it was accepted."""
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
-        return
-    mallopt(setting, value)
+        return False
+    return bool(mallopt(setting, value))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from linnaeus.atomic import plain, write_json, write_text
+from linnaeus.atomic import plain, unfinished_in, write_json, write_text
 from linnaeus.config import Recipe, validate
 from linnaeus.errors import RunError
 from linnaeus.records import Dataset, Decision, Finding, Place, Predictions, Scores, Split
@@ -38,7 +38,7 @@ class Run:
         """Make a new run in `out`, or in runs/NAME-DATE-TIME.
 
         Args:
-            out: A folder that does not exist or is empty.
+            out: A folder that does not exist or is empty; what a killed process left half-written in it is removed.
             name: Short name of the data.
             recipe: What was asked for.
             source: How to open the data again: the arguments of `open_source`.
@@ -47,12 +47,15 @@ class Run:
             RunError: `out` holds something already.
         """
         folder = out or _fresh_folder(name)
-        if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        halves = unfinished_in(folder) if folder.is_dir() else []
+        if folder.is_file() or (folder.is_dir() and len(list(folder.iterdir())) > len(halves)):
             raise RunError(
                 f"{folder} should be a new or an empty folder.",
                 got="a file" if folder.is_file() else "files in it",
                 fix=f"take another --out, or go on with: linnaeus train --resume {folder}",
             )
+        for half in halves:
+            half.unlink(missing_ok=True)
         run = cls(folder)
         folder.mkdir(parents=True, exist_ok=True)
         run._write_json("recipe.json", {"recipe": recipe.model_dump(mode="json"), "source": dict(source)})
@@ -193,6 +196,10 @@ class Run:
         if not self.journal_path.is_file():
             return []
         return list(_whole_lines(self.journal_path.read_text(encoding="utf-8")))
+
+    def networks_judged(self) -> int:
+        """Count the networks of this training that the validation part judged, one after each epoch; at least 1."""
+        return max(1, sum("val_loss" in event for event in self.journal()))
 
     def rewind_journal(self, step: int) -> None:
         """Drop the events after a step, so that a resumed run writes each of them once."""

@@ -43,6 +43,8 @@ def main() -> None:
             stream.reconfigure(errors="surrogateescape")
     try:
         app(result_action="return_none")
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except LinnaeusError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

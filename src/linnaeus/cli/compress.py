@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,7 +53,7 @@ def compress(
     outputs
         What the files give: probabilities, and with it features and unknown_score.
     out
-        Folder of the files; by default RUN/compressed.
+        Folder of the files: new, empty, or made by compress, and then replaced; by default RUN/compressed.
     """
     from linnaeus import story
     from linnaeus.targets import named
@@ -65,10 +67,10 @@ def compress(
         precisions=tuple(one for one in methods if one not in story.SLIMMING),
         outputs=tuple(one.strip() for one in outputs.split(",")),
     )
+    demand = replace(demand, **_targets(target))
+    command = shlex.join(["linnaeus", *sys.argv[1:]])
     with talking() as talk:
-        found = story.squeeze(
-            run, replace(demand, **_targets(target)), means, out=out, trust_code=trust_code, talk=talk
-        )
+        found = story.squeeze(run, demand, means, out=out, trust_code=trust_code, command=command, talk=talk)
     print_json(found) if json_ else print(tell(found))
     story.refuse_failure(found)
 

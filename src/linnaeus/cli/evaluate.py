@@ -75,7 +75,8 @@ def evaluate(
     if cost is not None:
         from linnaeus.metrics.costs import cost_scores, read_costs
 
-        results["costs"] = cost_scores(done.predictions, read_costs(cost, done.predictions.classes))
+        costs = read_costs(cost, done.predictions.classes)
+        results["costs"] = cost_scores(done.predictions, costs, groups=done.groups)
     if out is not None:
         write_table(out, prediction_columns(done.predictions))
     if report is not None:

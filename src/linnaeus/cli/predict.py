@@ -67,11 +67,11 @@ def predict(
     from linnaeus.verbs.predict import predict as answers_of
 
     shares = share_of("--max-error", max_error), share_of("--coverage", coverage) or 0.9
+    writer = TableWriter(out, TRUTHS) if out is not None else None
     waiting = expand_inputs(paths)
     first = list(islice(waiting, PAYS_FROM))
     model = open_fastest(run, first, on=on, trust_code=trust_code, say=lambda text: print(text, file=sys.stderr))
     demand = Demand(unknown, *shares, read_costs(cost, model.classes) if cost else None)
-    writer = TableWriter(out, TRUTHS) if out is not None else None
     rows: list[dict[str, Any]] = []
     count = unreadable = 0
     with talking() as talk:

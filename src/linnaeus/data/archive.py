@@ -6,11 +6,13 @@ import errno
 import json
 import lzma
 import os
+import posixpath
 import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,8 +26,15 @@ from linnaeus.records import Finding
 ARCHIVE_EXTENSIONS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 
 _BROKEN = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, RuntimeError, ValueError)
+_DAMAGED = (zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError)
+"""Raised by one file of an archive, as well as an OSError without a number from bzip2."""
 _OUR_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EMFILE}
 _CHUNK = 1 << 20
+_LONGEST_LINK = 4096
+_UTF_8 = 0x800
+
+VERSION = 2
+"""Raise it when archives are unpacked otherwise: what lies in caches is unpacked anew."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +52,20 @@ class Limits:
 
 @dataclass(frozen=True)
 class _Entry:
-    """One thing in an archive; `kind` is "file", "folder", "link" (`open` gives its target, if inside) or "other"."""
+    """One thing in an archive.
+
+    Attributes:
+        name: As in the archive, with slashes.
+        kind: "file", "folder", "link" (`open` gives its target, if inside), "repeated" (of the same name as an earlier
+            one) or "other".
+        open: Gives what can be read of it.
+        alone: Whether others can be read if this one is damaged.
+    """
 
     name: str
     kind: str
     open: Callable[[], IO[bytes] | None]
+    alone: bool
 
 
 @dataclass
@@ -89,7 +107,7 @@ def archive_stem(path: Path) -> str | None:
 
 def unpacked_folder(path: Path, cache_dir: Path) -> Path:
     """Name the folder in the cache that this archive's contents have, or would have."""
-    return cache_dir / "archives" / file_key([path])
+    return cache_dir / "archives" / f"{file_key([path])}-{VERSION}"
 
 
 def unpack(
@@ -98,17 +116,20 @@ def unpack(
     """Unpack an archive into the cache, once, and return the folder with its contents.
 
     Names that lead out of the archive, devices and bombs are refused. A link to a file inside becomes a copy of that
-    file; any other link, and a file that is damaged or has an impossible name, is set aside.
+    file; any other link, and a file of a zip that is damaged, has an impossible name or the name of an earlier one, is
+    set aside. Of files with the same name in a tar the last one is taken, as tar itself does.
 
     Raises:
-        SourceError: The archive is damaged, locked, unsafe or too large.
+        SourceError: The archive is damaged so that the rest cannot be read, locked, unsafe or too large.
     """
 
     def build(folder: Path) -> None:
         unpacking = _Unpacking(source, path.stat().st_size, limits or Limits())
         try:
             _unpack_all(path, folder / "contents", unpacking, progress)
-        except _BROKEN as error:
+        except (*_BROKEN, OSError) as error:
+            if getattr(error, "errno", None) is not None:
+                raise
             raise SourceError(
                 f"{source} should be a whole zip or tar archive.",
                 got=str(error) or type(error).__name__,
@@ -126,7 +147,7 @@ def _unpack_all(path: Path, contents: Path, unpacking: _Unpacking, progress: Pro
     with path.open("rb") as file:
         # A tar whose last file is a zip ends as a zip does.
         zipped = zipfile.is_zipfile(path) and not tarfile.is_tarfile(path)
-        entries = _zip_entries(file) if zipped else _tar_entries(file)
+        entries = _zip_entries(file) if zipped else _tar_entries(file, unpacking.count)
         for entry in entries:
             unpacking.entries += 1
             unpacking.count(0)
@@ -147,16 +168,23 @@ def _unpack_one(entry: _Entry, contents: Path, unpacking: _Unpacking) -> None:
     try:
         if entry.kind == "folder":
             target.mkdir(parents=True, exist_ok=True)
+        elif entry.kind == "repeated":
+            evidence = "an earlier entry of the archive has the same name"
+            unpacking.aside.append(("repeated name", f"{printable(entry.name)} (entry {unpacking.entries})", evidence))
         else:
             _write(entry, target, unpacking)
-    except OSError as error:
-        if error.errno in _OUR_TROUBLE:
+    except (OSError, *_DAMAGED) as error:
+        number, reason = getattr(error, "errno", None), getattr(error, "strerror", None)
+        if number in _OUR_TROUBLE:
             raise SourceError(
                 f"{unpacking.source} should fit into {contents.parent.parent}.",
-                got=error.strerror or "",
+                got=reason or "",
                 fix="make room, or point LINNAEUS_CACHE at a larger disk.",
             ) from None
-        unpacking.aside.append(("unreadable", printable(entry.name), error.strerror or str(error)))
+        if number is None and not entry.alone:
+            raise
+        reason = reason or f"damaged in the archive: {str(error) or type(error).__name__}"
+        unpacking.aside.append(("unreadable", printable(entry.name), reason))
 
 
 def _write(entry: _Entry, target: Path, unpacking: _Unpacking) -> None:
@@ -165,16 +193,23 @@ def _write(entry: _Entry, target: Path, unpacking: _Unpacking) -> None:
     except (KeyError, RecursionError):
         stream = None
     if stream is None:
-        unpacking.aside.append(("missing", printable(entry.name), "a link to something that is not in the archive"))
+        evidence = "a link that is not followed: it names no file of the archive"
+        unpacking.aside.append(("missing", printable(entry.name), evidence))
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     with stream, target.open("wb") as copy:
-        while chunk := stream.read(_CHUNK):
-            unpacking.count(len(chunk))
-            copy.write(chunk)
+        try:
+            while chunk := stream.read(_CHUNK):
+                unpacking.count(len(chunk))
+                copy.write(chunk)
+        except BaseException:
+            # What was read of it must not be taken for all of it.
+            copy.close()
+            target.unlink()
+            raise
 
 
-def _tar_entries(file: IO[bytes]) -> Iterator[_Entry]:
+def _tar_entries(file: IO[bytes], count: Callable[[int], None]) -> Iterator[_Entry]:
     with tarfile.open(fileobj=file, mode="r:*") as tar:
         for member in tar:
             kind = "other"
@@ -184,15 +219,50 @@ def _tar_entries(file: IO[bytes]) -> Iterator[_Entry]:
                 kind = "folder"
             elif member.islnk() or member.issym():
                 kind = "link"
-            yield _Entry(member.name, kind, partial(tar.extractfile, member))
+            yield _Entry(member.name, kind, partial(tar.extractfile, member), alone=False)
+        # A damaged header looks like the end, and damaged pixels like others: the checksum after all of it tells.
+        while tar.fileobj and (rest := tar.fileobj.read(_CHUNK)):
+            count(len(rest))
 
 
 def _zip_entries(file: IO[bytes]) -> Iterator[_Entry]:
     with zipfile.ZipFile(file) as archive:
-        for info in archive.infolist():
-            from_windows = info.create_system == 0
-            name = info.filename.replace("\\", "/") if from_windows else info.filename
-            kind = "folder" if name.endswith("/") else "file"
-            if not from_windows and stat.S_ISLNK(info.external_attr >> 16):
-                kind = "link"
-            yield _Entry(name, kind, partial(archive.open, info) if kind != "link" else lambda: None)
+        named = [(_zip_name(info), info) for info in archive.infolist()]
+        first = {posixpath.normpath(name): info for name, info in reversed(named)}
+        for name, info in named:
+            kind = "file"
+            opened: Callable[[], IO[bytes] | None] = partial(archive.open, info)
+            if name.endswith("/"):
+                kind = "folder"
+            elif first[posixpath.normpath(name)] is not info:
+                kind = "repeated"
+            elif _is_zip_link(info):
+                kind, opened = "link", partial(_open_zip_link, archive, name, first)
+            yield _Entry(name, kind, opened, alone=True)
+
+
+def _zip_name(info: zipfile.ZipInfo) -> str:
+    """Read a name as UTF-8 where it is that: many programs write it without the flag that says so."""
+    name = info.filename
+    if not info.flag_bits & _UTF_8:
+        with suppress(UnicodeError):
+            name = name.encode("cp437").decode("utf-8")
+    return name.replace("\\", "/") if info.create_system == 0 else name
+
+
+def _is_zip_link(info: zipfile.ZipInfo) -> bool:
+    return info.create_system != 0 and stat.S_ISLNK(info.external_attr >> 16)
+
+
+def _open_zip_link(archive: zipfile.ZipFile, name: str, first: Mapping[str, zipfile.ZipInfo]) -> IO[bytes] | None:
+    """Open the file to which a link leads, through other links too; None where it leads to none of the archive."""
+    passed, place = set[str](), posixpath.normpath(name)
+    while place in first and place not in passed and not first[place].is_dir():
+        info = first[place]
+        if not _is_zip_link(info):
+            return archive.open(info)
+        with archive.open(info) as link:
+            target = os.fsdecode(link.read(_LONGEST_LINK))
+        passed.add(place)
+        place = posixpath.normpath(posixpath.join(posixpath.dirname(place), target))
+    return None

@@ -32,7 +32,7 @@ CHUNK = 8
 """Pictures per task, few: on many cores a task's pictures wait in memory for their turn to be written."""
 RAW_CHUNK, RAW_CHUNK_BYTES = 1024, 2**22
 """Plain pixels that are stored as they are take no time each: many are read at once, but no more than so many bytes."""
-VERSION = 2
+VERSION = 3
 """Raise it when decoding, resizing or the table of entries changes, so that old pixels are not mixed with new ones."""
 
 

@@ -80,7 +80,11 @@ def _changes_colours(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Reduce deep modes: the upper byte of 16 bits (what Pillow does to deep RGB), floats of 0..1 times 255."""
+    """Reduce deep modes: the upper byte of 16 bits (what Pillow does to deep RGB), floats of 0..1 times 255.
+
+    The colour that a PNG names as transparent is reduced too: of deep RGB it is compared by its upper bytes.
+    """
+    key = image.info.get("transparency")
     if image.mode == "1":
         return image.convert("L")
     if image.mode == "F":
@@ -88,9 +92,15 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
             raise PictureError("odd mode", "floats outside of 0..1 have no defined brightness")
         return Image.fromarray(np.rint(values * 255).astype(np.uint8))
+    if image.mode == "I" and image.format == "TIFF":
+        raise PictureError("odd mode", "whole numbers with a sign or of 32 bits have no defined brightness")
     if image.mode == "I" or image.mode.startswith("I;"):
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 65535:
             raise PictureError("odd mode", "whole numbers outside of 0..65535 have no defined brightness")
-        return Image.fromarray((values >> 8).astype(np.uint8))
+        grey = Image.fromarray((values >> 8).astype(np.uint8))
+        return Image.merge("LA", (grey, Image.fromarray((values != key) * np.uint8(255)))) if key is not None else grey
+    if image.mode == "RGB" and isinstance(key, tuple) and max(key) > 255:
+        image = image.copy()
+        image.info["transparency"] = tuple(value >> 8 for value in key)
     return image

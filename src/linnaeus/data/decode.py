@@ -31,6 +31,8 @@ from linnaeus.records import Place, Preprocessing
 Image.preinit()
 
 MAX_PIXELS = 89_478_485
+MAX_SIDE = 2**16 - 1
+"""The limit of JPEG. A file of a few kilobytes can hold a row of millions of pixels, and resizing it costs gigabytes."""
 MAX_BYTES = 2**30
 """No picture within the pixel limit has a larger file; a disk image named .jpg must not fill the memory."""
 WHITE = (255, 255, 255)
@@ -121,7 +123,7 @@ def decode(
     Args:
         data: The encoded picture, or plain pixels.
         layout: As in `Place`: "" for an encoded picture.
-        max_pixels: A picture whose header says more is refused before decoding.
+        max_pixels: A picture whose header says more, or a side above MAX_SIDE, is refused before decoding.
         background: Red, green, blue behind transparent pixels.
         channels: 3 for RGB, 1 for grey.
         at_least_px: A large JPEG may be decoded at 1/2, 1/4 or 1/8 of its size so long as its short side stays at
@@ -293,6 +295,8 @@ def _orientation(exif: Callable[[], Image.Exif]) -> int:
 def _refuse_too_large(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise PictureError("too large", f"{width} x {height} pixels; data.max_pixels is {max_pixels}")
+    if max(width, height) > MAX_SIDE:
+        raise PictureError("too large", f"{width} x {height} pixels; a side has at most {MAX_SIDE}")
 
 
 def _decode_jpeg(data: bytes, image: Image.Image, channels: int, at_least_px: int | None) -> np.ndarray | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import http.client
 import os
@@ -24,6 +25,8 @@ except ImportError:  # Windows has no flock: there two downloads of one file at 
     fcntl = None  # type: ignore[assignment]
 
 _CHUNK = 1 << 18
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
+"""What network drives without locks answer."""
 _DROPPED = (urllib.error.URLError, TimeoutError, ConnectionError, ssl.SSLError, http.client.HTTPException)
 
 
@@ -31,7 +34,9 @@ class _Part:
     """What has arrived of a file, open for more; `validator` says which version of the file it is."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.file, self.validator = path, _open_locked(path), ""
+        self.name, self.file, self.validator = path.stem, _open_locked(path), ""
+        self.path = Path(self.file.name)
+        self.shared = self.path == path
         self.kept = self.size = self.file.seek(0, os.SEEK_END)
 
     def __enter__(self) -> _Part:
@@ -39,6 +44,9 @@ class _Part:
 
     def __exit__(self, *_: object) -> None:
         self.file.close()
+        if not self.shared:
+            # Under this name no later run would look for it.
+            self.path.unlink(missing_ok=True)
 
     def start_again(self) -> None:
         self.file.truncate(0)
@@ -73,7 +81,8 @@ def fetch(
     """Download a file to `path`, unless it is there.
 
     What arrived is kept in `path`.part, so that the next attempt, or the next run, asks only for the rest; a server
-    that cannot do that sends all of it again. The file appears under its name after its checksum was right.
+    that cannot do that sends all of it again. Where the file system has no locks, each process has a part of its own,
+    which it does not keep. The file appears under its name after its checksum was right.
 
     Args:
         url: http or https.
@@ -107,7 +116,7 @@ def fetch(
                 os.replace(part.path, path)
                 return path
             part.start_again()
-    part.path.unlink()
+    part.path.unlink(missing_ok=True)
     raise DownloadError(
         f"{url} should have the checksum {digest}.", got=got, fix="try again later; the file may have been replaced."
     )
@@ -167,17 +176,29 @@ def _request(url: str, part: _Part, size: int | None, progress: Progress | None,
         while chunk := response.read(_CHUNK):
             part.add(chunk)
             if progress:
-                progress(f"downloading {part.path.stem}", part.size, total)
+                progress(f"downloading {part.name}", part.size, total)
     return total is None or part.size == total
 
 
 def _open_locked(path: Path) -> IO[bytes]:
-    """Open a file for appending that no other process is writing, waiting for it if need be."""
+    """Open a file for appending that no other process is writing, waiting for it if need be.
+
+    Where files cannot be locked, it is one of this process alone, under another name.
+    """
     while True:
         file = path.open("ab")
         if fcntl is None:
             return file
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            file.close()
+            if error.errno not in _NO_LOCKS:
+                raise
+            with contextlib.suppress(FileNotFoundError):
+                if not path.stat().st_size:
+                    path.unlink()
+            return path.with_name(f"{path.stem}.{os.getpid()}.part").open("ab")
         # The other process may have renamed or removed the file while this one waited.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from linnaeus.data.cache import Scan
-from linnaeus.data.shards import Shard, ShardWriter, open_shards
+from linnaeus.data.kept import Kept
 from linnaeus.errors import PictureError
 from linnaeus.machine import cores_here
 from linnaeus.records import Preprocessing
@@ -94,25 +94,22 @@ def fingerprints(
     Raises:
         SettingsError: The cache folder cannot be written.
     """
-    folder = Path(cache_dir) / f"fingerprints-{_key(preprocessing)}"
-    shards = [shard for shard in open_shards(folder) if len(shard.index) and shard.take_up()]
-    where = _positions(shards)
+    kept = Kept(Path(cache_dir) / f"fingerprints-{_key(preprocessing)}")
+    where = kept.places()
     missing: dict[str, int] = {}
     for row, digest in enumerate(scan.hashes):
         if row not in scan.problems and digest and bytes.fromhex(digest) not in where:
             missing.setdefault(digest, row)
     if missing:
-        for shard in _make(scan, missing, folder, progress, workers or cores_here()):
-            if shard.take_up():
-                shards.append(shard)
-        where = _positions(shards)
+        _make(scan, missing, kept, progress, workers or cores_here())
+        where = kept.places()
     nowhere = (-1, -1)
     found = [
         where.get(bytes.fromhex(digest), nowhere) if row not in scan.problems else nowhere
         for row, digest in enumerate(scan.hashes)
     ]
     columns = np.array(found, np.int64).reshape(-1, 2)
-    return Fingerprints([shard.pixels.reshape(-1, BYTES) for shard in shards], columns[:, 0], columns[:, 1])
+    return Fingerprints([shard.pixels.reshape(-1, BYTES) for shard in kept.shards], columns[:, 0], columns[:, 1])
 
 
 def grey_of(stored: np.ndarray) -> np.ndarray:
@@ -234,44 +231,22 @@ def _key(how: Preprocessing) -> str:
     return hashlib.sha256(repr(what).encode()).hexdigest()[:16]
 
 
-def _positions(shards: Sequence[Shard]) -> dict[bytes, tuple[int, int]]:
-    found: dict[bytes, tuple[int, int]] = {}
-    for number, shard in enumerate(shards):
-        joined = shard.index["hash"].tobytes()
-        for position in range(len(shard.index)):
-            found[joined[32 * position : 32 * position + 32]] = (number, position)
-    return found
-
-
 def _make(
-    scan: Scan,
-    missing: dict[str, int],
-    folder: Path,
-    progress: Callable[[int, int], None] | None,
-    workers: int,
-) -> list[Shard]:
+    scan: Scan, missing: dict[str, int], kept: Kept, progress: Callable[[int, int], None] | None, workers: int
+) -> None:
     """Make fingerprints in threads, and publish them; after Ctrl-C those that are made."""
-    digests, rows, shards = list(missing), list(missing.values()), list[Shard]()
+    digests, rows = list(missing), list(missing.values())
     chunks = [range(start, min(start + CHUNK, len(rows))) for start in range(0, len(rows), CHUNK)]
-    writer: ShardWriter | None = None
-    with ThreadPoolExecutor(workers, thread_name_prefix="fingerprints") as pool:
+    with kept.adding() as add, ThreadPoolExecutor(workers, thread_name_prefix="fingerprints") as pool:
         made = pool.map(lambda chunk: _condense_rows(scan, [rows[place] for place in chunk]), chunks)
         try:
             for chunk, (good, block) in zip(chunks, made, strict=True):
-                writer = writer or ShardWriter(folder)
                 for place, one in zip(good, block, strict=True):
-                    digest = bytes.fromhex(digests[chunk[place]])
-                    writer.append((digest, 0, writer.bytes, 1, BYTES, 0, 0, 0, 0), one)
-                if writer.full:
-                    shards.append(writer.close())
-                    writer = None
+                    add(bytes.fromhex(digests[chunk[place]]), one)
                 if progress is not None:
                     progress(chunk.stop, len(rows))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-            if writer is not None and writer.bytes:
-                shards.append(writer.close())
-    return shards
 
 
 def _condense_rows(scan: Scan, rows: Sequence[int]) -> tuple[list[int], np.ndarray]:

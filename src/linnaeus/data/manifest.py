@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import csv
 import io
 import os
@@ -163,17 +164,46 @@ def _read_text(path: Path, source: str) -> Iterator[_Row]:
     delimiter = _sniff(text, path)
     if delimiter is None:
         raise _lacks_columns(source, text.partition("\n")[0].strip()[:200])
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    rows = _rows_of_cells(text, delimiter, source)
+    header = next(rows)
+    columns = _find_columns(header)
+    assert columns is not None
+    further = _name_further(header, columns)
+    for number, cells in enumerate(rows, start=2):
+        if cells:
+            yield _row_of_cells(number, cells, columns, further, len(header))
+
+
+def _rows_of_cells(text: str, delimiter: str, source: str) -> Iterator[list[str]]:
+    """Read rows, and refuse a table that ends inside quotes: all lines after the quote would be one cell.
+
+    The reader's own strictness would refuse `"Golden" retriever` as well.
+    """
+    # After all lines an empty one: it becomes a row without cells, unless it still stands in quotes.
+    lines = [*io.StringIO(text, newline=""), ""]
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
+    begins, last, cells = 0, 0, list[str]()
     try:
-        header = next(reader)
-        columns = _find_columns(header)
-        assert columns is not None
-        further = _name_further(header, columns)
-        for number, cells in enumerate(reader, start=2):
-            if cells:
-                yield _row_of_cells(number, cells, columns, further, len(header))
+        for cells in reader:
+            yield cells
+            last, begins = begins, reader.line_num
     except csv.Error as error:
-        raise SourceError(f"{source} should be a table.", got=f"{error} near line {reader.line_num}") from None
+        raise SourceError(f"{source} should be a table.", got=f"{error} in line {begins + 1}") from None
+    if cells:
+        raise SourceError(
+            f"{source} should close every quote.",
+            got=f"a quote in line {last + _opened_in(lines[last:], delimiter, len(cells))} that is never closed",
+            fix='close it; a quote that is part of a value is written twice, "".',
+        )
+
+
+def _opened_in(lines: list[str], delimiter: str, cells: int) -> int:
+    """Say in which line of a row, from 1, the last of its cells begins."""
+
+    def cells_in(count: int) -> int:
+        return len(next(csv.reader(lines[:count], delimiter=delimiter, skipinitialspace=True)))
+
+    return 1 + bisect.bisect_left(range(1, len(lines)), cells, key=cells_in)
 
 
 def _row_of_cells(number: int, cells: list[str], columns: dict[str, int], further: dict[str, int], width: int) -> _Row:
@@ -182,6 +212,8 @@ def _row_of_cells(number: int, cells: list[str], columns: dict[str, int], furthe
     values = {name: cells[column] if column < len(cells) else "" for name, column in columns.items()}
     extra = tuple((name, cells[column].strip() if column < len(cells) else "") for name, column in further.items())
     trouble = "" if values["path"] else "the path is empty"
+    if any("\n" in values[name].strip() for name in ("path", "label")):
+        trouble = "the path or label runs over several lines; look for a quote that is not closed"
     if any(cells[width:]):
         trouble = f"{len(cells)} cells where the header has {width}; quote what holds a delimiter"
     return _Row(number, **values, extra=extra, trouble=trouble)

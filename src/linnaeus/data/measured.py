@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from linnaeus.data.shards import mark_used
+
 
 class Measured:
     """Numbers by content hash, in small files beside the pixels; one more file for each run that measured something.
@@ -64,7 +66,7 @@ class Measured:
     def _load(self, path: Path) -> np.ndarray:
         try:
             records: np.ndarray = np.load(path, allow_pickle=False)
-            os.utime(path)
         except (OSError, ValueError, EOFError):
             return np.empty(0, self._record)
+        mark_used(path)
         return records if records.dtype == self._record else np.empty(0, self._record)

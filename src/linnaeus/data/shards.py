@@ -87,8 +87,8 @@ class Shard:
         Raises:
             SettingsError: More files would be open than the system allows.
         """
+        mark_used(self.path)
         try:
-            os.utime(self.path)
             return len(self.pixels) > 0
         except OSError as error:
             if error.errno != errno.EMFILE:
@@ -101,6 +101,15 @@ class Shard:
                 fix="raise the limit (ulimit -n), or delete the folder: its pictures are decoded again.",
             )
         return self.take_up()
+
+
+def mark_used(path: Path) -> None:
+    """Mark a file of the cache as just used, so that others are evicted first; one that may only be read stays as it is.
+
+    A cache may be shared by a group, whose files belong to several users, or lie on a disk that cannot be written.
+    """
+    with suppress(OSError):
+        os.utime(path)
 
 
 _in_use: WeakValueDictionary[str, Shard] = WeakValueDictionary()

@@ -21,8 +21,8 @@ def list_folder(root: Path, *, name: str, source: str) -> Dataset:
     """List the pictures of a folder of class folders; every file in it is accounted for.
 
     A class is a visible sub-folder, spelled as it is; its pictures lie at any depth below. The folder holds
-    train/val/test (in any case, also training, valid, validation, testing) above the classes if all its visible
-    sub-folders are named so and one of them holds folders, or if two of them do, whatever lies beside them.
+    train/val/test (in any case, also training, valid, validation, testing) above the classes if two of its visible
+    sub-folders, or all of them, are named so and one of these holds folders, whatever lies beside them.
     Anything else named "test" is a class. Links are followed, and within a class no folder is entered twice.
 
     Raises:
@@ -194,8 +194,8 @@ def _split_folders(root: str, top: _Folder) -> dict[str, str]:
     """Map the folders that are sides of a split to "train", "val" or "test"; empty where there is no such layout."""
     folders = top.folders + top.links
     splits = {folder: split for folder in folders if (split := split_of(folder))}
-    deep = sum(_has_folder(f"{root}/{folder}") for folder in splits)
-    return splits if deep >= 2 or (deep and len(splits) == len(folders)) else {}
+    deep = any(_has_folder(f"{root}/{folder}") for folder in splits)
+    return splits if deep and (len(splits) >= 2 or len(splits) == len(folders)) else {}
 
 
 def _has_folder(path: str) -> bool:

@@ -73,7 +73,7 @@ def sampling_of(balance: Balance) -> Sampling:
 
 
 def settle_without_head(settings: TrainSettings, counts: np.ndarray) -> Settled:
-    """Settle what is done where no features are ready on which anything could be tried."""
+    """Settle what is done where nothing can be tried: no features are ready, or no head that was held out."""
     if settings.balance != "auto":
         return Settled(certain(settings.balance))
     if settings.loss == "logit-adjusted":
@@ -112,7 +112,8 @@ def settle_head(
     if ratio(counts) < ABOUT_EQUAL:
         return plain, Settled("none", "the classes are about equally large")
     if plain.held_out is None:
-        return plain, Settled("none", "too few pictures, or too many classes, to try anything on")
+        settled = settle_without_head(settings, counts)
+        return (plain if settled.balance == "none" else solve(settled.balance)), settled
     return _best(plain, solve, labels, classes, counts)
 
 

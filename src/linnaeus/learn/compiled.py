@@ -14,7 +14,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from linnaeus.atomic import write_json
+from linnaeus.atomic import note
 from linnaeus.data.folders import default_cache_dir
 
 MODE = "max-autotune-no-cudagraphs"
@@ -96,7 +96,7 @@ class Compiling:
 
     def _keep(self) -> None:
         if not math.isnan(self._saves):
-            write_json(self._path, asdict(Cost(self._seconds, self._saves)))
+            note(self._path, asdict(Cost(self._seconds, self._saves)))
 
     def _cost(self) -> tuple[Cost, bool]:
         try:

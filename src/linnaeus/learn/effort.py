@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from linnaeus.atomic import write_json
+from linnaeus.atomic import note
 from linnaeus.config import Recipe
 from linnaeus.learn.engine import Engine, Machine
 from linnaeus.learn.pace import seconds_per_picture
 from linnaeus.learn.ways import folder
 from linnaeus.nn import zoo
+from linnaeus.nn.own_code import is_own_code
 from linnaeus.records import Preprocessing
 
 
@@ -100,8 +101,10 @@ def seconds_of_looking(used: Recipe, classes: int, how: Preprocessing) -> float:
 
 
 def remember_pace(used: Recipe, how: Preprocessing, seconds: float) -> None:
-    """Keep how long the network took to look at a picture, for the next time."""
-    write_json(_pace_path(used, how), {"network": used.model.name, "size_px": how.size_px, "seconds": seconds})
+    """Keep how long the network took to look at a picture, for the next time; own code may be another one by then."""
+    if is_own_code(str(used.model.name)):
+        return
+    note(_pace_path(used, how), {"network": used.model.name, "size_px": how.size_px, "seconds": seconds})
 
 
 def _pace_path(used: Recipe, how: Preprocessing) -> Path:

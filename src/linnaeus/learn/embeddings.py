@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -16,7 +16,8 @@ from torch import nn
 
 from linnaeus.config import MEMORY_GB
 from linnaeus.data.cache import Scan
-from linnaeus.data.shards import Shard, ShardWriter, evict, open_shards
+from linnaeus.data.kept import Kept
+from linnaeus.data.shards import evict
 from linnaeus.errors import ModelError
 from linnaeus.learn.engine import Engine, Machine
 from linnaeus.learn.infer import infer
@@ -138,18 +139,17 @@ def embed(
     """
     talk = talk or Talk()
     backbone = backbone or Backbone.make(stored)
-    folder = Path(cache_dir) / f"features-{backbone.key}"
-    shards = [shard for shard in open_shards(folder) if len(shard.index) and shard.take_up()]
-    known = _places(shards)
+    kept = Kept(Path(cache_dir) / f"features-{backbone.key}")
+    known = kept.places()
     missing: dict[bytes, int] = {}
     for row, key in enumerate(_keys(scan)):
         if key and key not in known:
             missing.setdefault(key, row)
     if missing:
         with talk.stage("features"):
-            shards += _compute(scan, missing, stored.size_px, backbone, folder, talk)
+            _compute(scan, missing, stored.size_px, backbone, kept, talk)
         evict(Path(cache_dir), cache_gb * 1e9)
-    return gather(_blocks(scan, shards), len(scan), memory_gb=memory_gb, folder=Path(cache_dir))
+    return gather(_blocks(scan, kept), len(scan), memory_gb=memory_gb, folder=Path(cache_dir))
 
 
 def resized(block: np.ndarray, size_px: int) -> np.ndarray:
@@ -168,20 +168,10 @@ def _keys(scan: Scan) -> Iterator[bytes]:
     return (b"" if row in scan.problems else bytes.fromhex(digest) for row, digest in enumerate(scan.hashes))
 
 
-def _places(shards: Sequence[Shard]) -> dict[bytes, tuple[int, int]]:
-    """Map content hashes to number of file and row in it."""
-    places = {}
-    for number, shard in enumerate(shards):
-        joined = shard.index["hash"].tobytes()
-        for row in range(len(shard.index)):
-            places[joined[32 * row : 32 * row + 32]] = (number, row)
-    return places
-
-
-def _blocks(scan: Scan, shards: Sequence[Shard]) -> Iterator[np.ndarray]:
+def _blocks(scan: Scan, kept: Kept) -> Iterator[np.ndarray]:
     """Yield the features in the order of the scan, float32 [n, D], NaN where there are none."""
-    places = _places(shards)
-    tables = [shard.pixels.view(np.float16).reshape(len(shard.index), -1) for shard in shards]
+    places = kept.places()
+    tables = [shard.pixels.view(np.float16).reshape(len(shard.index), -1) for shard in kept.shards]
     keys = _keys(scan)
     while some := list(islice(keys, ROWS_AT_ONCE)):
         block = np.full((len(some), tables[0].shape[1] if tables else 0), np.nan, np.float32)
@@ -192,27 +182,15 @@ def _blocks(scan: Scan, shards: Sequence[Shard]) -> Iterator[np.ndarray]:
         yield block
 
 
-def _compute(
-    scan: Scan, missing: dict[bytes, int], size_px: int, backbone: Backbone, folder: Path, talk: Talk
-) -> list[Shard]:
-    """Compute features and publish them file by file, the last also after Ctrl-C; the files are ready to be read."""
+def _compute(scan: Scan, missing: dict[bytes, int], size_px: int, backbone: Backbone, kept: Kept, talk: Talk) -> None:
+    """Compute features and publish them; after Ctrl-C those that are ready."""
     keys, rows = deque(missing), np.array(list(missing.values()), np.int64)
     some = (rows[first : first + PICTURES_AT_ONCE] for first in range(0, len(rows), PICTURES_AT_ONCE))
-    shards: list[Shard] = []
-    writer: ShardWriter | None = None
-    try:
+    with kept.adding() as add:
         for part in backbone.describe(scan.pixels.block(block, size_px) for block in some):
-            writer = writer or ShardWriter(folder)
             for one in part:
-                writer.append((keys.popleft(), -1, writer.bytes, 1, one.nbytes, 0, 0, 0, False), one.view(np.uint8))
+                add(keys.popleft(), one.view(np.uint8))
             talk.progress("features", len(rows) - len(keys), len(rows))
-            if writer.full:
-                shards, writer = [*shards, writer.close()], None
-    finally:
-        if writer is not None:
-            shards.append(writer.close())
-    # Mapped at once: what another process evicts after that can still be read.
-    return [shard for shard in shards if len(shard.pixels)]
 
 
 def _as_published(name: str, stored: Preprocessing) -> Preprocessing:

@@ -89,6 +89,8 @@ class Engine:
         """Wait until the device has done everything that it was told."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
 
     def gradient(self, network: nn.Module, objective: Objective, batch: Batch) -> Outcome:
         """Compute the loss of a batch, and its gradient into the parameters' `grad`."""

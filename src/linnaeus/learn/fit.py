@@ -160,6 +160,7 @@ class Fit:
         rows = self.material.split.rows(UNLABELLED)
         lesson = lesson_of(self.teacher, [self.material.hashes[row] for row in rows]) if self.teacher else ""
         resumed = self.state.load(self.run.checkpoint_path)
+        hold_zeros(self.network)
         if resumed and self.state.progress.lesson != lesson:
             raise RunError(
                 f"{self.run.folder} was begun with another teacher, or other unlabelled pictures.",
@@ -171,6 +172,9 @@ class Fit:
 
     def _begin(self, features: torch.Tensor | None) -> None:
         settled, progress = self.begin(features), self.state.progress
+        if self.state.average is not None:
+            # It was made of weights that have had no start yet.
+            self.state.average = Average(self.network, self.state.average.decay)
         progress.balance, progress.balance_reason = settled.balance, settled.reason
         self._settle()
 
@@ -231,7 +235,9 @@ class Fit:
 
     def _pieces(self) -> int:
         size_px, batch_size = self.material.preprocessing.size_px, self.feed.batch_size
-        return piece_count(self.network, batch_size, size_px, self.recipe.train.pieces or self.engine.cores)
+        count = piece_count(self.network, batch_size, size_px, self.recipe.train.pieces or self.engine.cores)
+        # No piece may be empty: few pictures make batches that are smaller than the setting says.
+        return max(1, min(count, self.feed.pictures_per_epoch // self.feed.steps_per_epoch // 2))
 
     def _halves(self) -> tuple[nn.Module, nn.Module] | None:
         """Cut the network above its frozen stages, where their outputs can be computed once and kept."""
@@ -241,7 +247,10 @@ class Fit:
             return None
         self._hold_stages(0)
         example = self.from_bytes(torch.from_numpy(self._sample(2)).to(self.engine.device))
-        halves, why_not = halves_of(self.network, example, views * len(self.feed.rows), self.recipe, self.engine)
+        seen = views * len(self.feed.rows)
+        answers = 4 * seen * len(self.material.classes) if self.teacher is not None else 0
+        kept = seen + len(self.validation.rows)
+        halves, why_not = halves_of(self.network, example, kept, self.recipe, self.engine, more_bytes=answers)
         if why_not:
             self._decide("train.views", 0, why_not)
         return halves
@@ -357,7 +366,7 @@ class Fit:
             self.state.best = {name: value.detach().clone() for name, value in self._weights().items()}
             progress.best_epoch = epoch
         progress.best_loss = min(progress.best_loss, loss if loss is not None else progress.best_loss)
-        progress.epochs_without_gain = 0 if gained else progress.epochs_without_gain + 1
+        progress.epochs_without_gain = 0 if gained or loss is None else progress.epochs_without_gain + 1
         progress.loss_sum, progress.right, progress.seen = 0.0, 0, 0
         self.run.log(event)
         self._hold_stages(done)
@@ -397,6 +406,7 @@ class Fit:
     def _result(self, stopped: str) -> Fitted:
         progress = self.state.progress
         self.network.load_state_dict(self.state.best)
+        hold_zeros(self.network)
         release_depthwise(self.network)
         self.network.eval()
         decisions = [*self.decisions, *(self.quick.decisions() if self.quick is not None else ())]

@@ -29,7 +29,7 @@ AHEAD = 2
 
 
 def halves_of(
-    network: nn.Module, example: Tensor, count: int, recipe: Recipe, engine: Engine
+    network: nn.Module, example: Tensor, count: int, recipe: Recipe, engine: Engine, *, more_bytes: int = 0
 ) -> tuple[tuple[nn.Module, nn.Module] | None, str]:
     """Cut a network above its frozen stages, where what they give can be kept; else tell why not, if a person should know.
 
@@ -39,13 +39,14 @@ def halves_of(
         count: How many outputs are to be kept.
         recipe: The most memory that they may take, and CutMix, which may have to be done to them.
         engine: Whose precision they are kept in.
+        more_bytes: What is kept beside them.
     """
     halves = cut(network, example) if stages.frozen_names(network) else None
     if halves is None:
         return None, ""
     with torch.no_grad():
         output = halves[0](example[:1])
-    size_gb = output.numel() * (2 if engine.precision == "bf16" else 4) * count / 1e9
+    size_gb = (output.numel() * (2 if engine.precision == "bf16" else 4) * count + more_bytes) / 1e9
     if size_gb > recipe.data.memory_gb:
         return None, f"what frozen stages give would take {size_gb:.2g} GB, more than data.memory_gb"
     if recipe.augment.cutmix and output.ndim != 4:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from linnaeus.config import MEMORY_GB
+from linnaeus.learn.blend import blend
 from linnaeus.learn.engine import one_blas_thread, one_torch_thread
 from linnaeus.learn.infer import one_thread_each
-from linnaeus.learn.many import discriminant_head
+from linnaeus.learn.many import Resample, discriminant_head
 from linnaeus.learn.objectives import CROSS_ENTROPY, Loss
 from linnaeus.learn.spill import fits
 from linnaeus.machine import cores_here
@@ -27,9 +28,6 @@ CURVATURE = 0.05
 MANY = 3e9
 """Rows x features x classes, from which on a closed form is taken: what is solved here would take minutes, then hours."""
 
-Resample = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Makes other features [M, D] and labels [M] of features [N, D] and labels [N]."""
-
 
 @dataclass(frozen=True)
 class Head:
@@ -39,9 +37,9 @@ class Head:
         weight: [K, D].
         bias: [K].
         strength: L2 penalty that was chosen; the shrinkage where a closed form was taken.
-        scores: Cross-validated loss of each strength that was tried.
-        held_out: Logits of each row by heads that did not see it, at that strength, [N, K]; None if there was but one fold,
-            or very many classes.
+        scores: Cross-validated loss of each strength that was tried, of the regression alone.
+        held_out: Logits of each row by heads that did not see it, [N, K]; None if there was but one fold, or where a closed
+            form was taken.
     """
 
     weight: Tensor
@@ -81,7 +79,7 @@ def solve_head(
     strengths: Sequence[float] = STRENGTHS,
     memory_gb: float = MEMORY_GB,
 ) -> Head:
-    """Solve multinomial logistic regression; the penalty is chosen by cross-validation.
+    """Solve multinomial logistic regression, and blend a discriminant into it; all is chosen by cross-validation.
 
     Features are divided by the root of their spread: of a backbone's, those that vary most tell most, and standardising
     them takes that away (flowers: 91.2 % on new pictures with it, 91.8 % with the root, 91.7 % without).
@@ -101,9 +99,7 @@ def solve_head(
         Weights for the features as they are: centre and scale are folded in.
     """
     if features.numel() * classes > MANY or not fits(features.numel(), memory_gb):
-        known = resample(features, labels) if resample is not None else (features, labels)
-        chosen = folds if resample is None else np.arange(len(known[1])) % 3
-        return Head(*discriminant_head(*known, classes, chosen, judge or loss))
+        return Head(*discriminant_head(features, labels, classes, folds, judge or loss, resample))
     mean, deviation = features.mean(0), features.std(0).clamp_min(1e-6)
     scale = (deviation * deviation.mean()).sqrt()
     rows, judge = _Rows((features - mean) / scale, labels), judge or loss
@@ -112,6 +108,9 @@ def solve_head(
         strength = min(scores, key=lambda candidate: scores[candidate])
         everything = rows.take(torch.arange(len(labels)), resample)
         weight, bias = _solve(everything, classes, strength, loss)
+        if held_out is not None:
+            both = blend(rows.features, labels, folds, held_out, judge)
+            weight, bias, held_out = both.share * weight + both.weight, both.share * bias + both.bias, both.held_out
     weight = weight / scale
     return Head(weight, bias - weight @ mean, strength, scores, held_out)
 

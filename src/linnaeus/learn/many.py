@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from linnaeus.learn.blend import change_of_prior
 from linnaeus.learn.discriminant import discriminant
 from linnaeus.learn.objectives import Loss
 
+Resample = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Makes other features [M, D] and labels [M] of features [N, D] and labels [N]."""
 SHRINKAGES = (0.003, 0.01, 0.03, 0.1, 0.3, 0.6)
 """Candidates for the share of the covariance that is replaced by a multiple of the identity."""
 TEMPERATURES = tuple(2.0**power for power in np.arange(-3, 4.5, 0.5).tolist())
@@ -18,7 +23,12 @@ ROWS = 8192
 
 
 def discriminant_head(
-    features: Tensor, labels: Tensor, classes: int, folds: np.ndarray, loss: Loss
+    features: Tensor,
+    labels: Tensor,
+    classes: int,
+    folds: np.ndarray,
+    loss: Loss,
+    resample: Resample | None = None,
 ) -> tuple[Tensor, Tensor, float, dict[float, float]]:
     """Solve a discriminant; shrinkage and temperature are chosen on the rows of one fold by a head from the others.
 
@@ -32,6 +42,7 @@ def discriminant_head(
         classes: K.
         folds: Fold number of each row, [N].
         loss: Judges; its class weights and shift are followed.
+        resample: Changes which rows are learned from in the end; shrinkage and temperature are those of the rows as they are.
 
     Returns:
         Weight [K, D], bias [K], the shrinkage, and the held-out loss of each that was tried.
@@ -51,7 +62,10 @@ def discriminant_head(
         scores[shrinkage] = costs[temperature]
         if scores[shrinkage] == min(scores.values()):
             best = shrinkage, temperature
-    if len(outer):
+    if resample is not None:
+        made, named = resample(features, labels)
+        squares_in, sums_in, counts_in = _sums(made, named, classes, torch.arange(len(named)))
+    elif len(outer):
         rest = _sums(features, labels, classes, outer)
         squares_in, sums_in, counts_in = squares_in + rest[0], sums_in + rest[1], counts_in + rest[2]
     weight, bias = _solved(squares_in, sums_in, counts_in, best[0], loss)
@@ -73,11 +87,7 @@ def _solved(
     squares: np.ndarray, sums: np.ndarray, counts: np.ndarray, shrinkage: float, loss: Loss
 ) -> tuple[Tensor, Tensor]:
     weight, bias = discriminant(squares, sums, counts, shrinkage)
-    if loss.class_weights is not None:
-        bias = bias - np.log(np.maximum(counts, 1e-3) / counts.sum())
-    solved = torch.from_numpy(bias.astype(np.float32))
-    if loss.shift is not None:
-        solved = solved - loss.shift
+    solved = torch.from_numpy(bias.astype(np.float32)) + change_of_prior(counts, loss)
     return torch.from_numpy(weight.astype(np.float32)), solved
 
 

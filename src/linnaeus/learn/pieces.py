@@ -29,7 +29,7 @@ def piece_count(network: nn.Module, pictures: int, size_px: int, most: int) -> i
         isinstance(rate := vars(layer).get(name), float) and rate > 0 for layer in network.modules() for name in names
     ):
         return 1
-    # Batches of an epoch may be half as large as the setting says; no piece may be empty.
+    # Batches of an epoch may be half as large as the setting says.
     return max(1, min(most, pictures // 2, pictures * size_px**2 // PIXELS_PER_PIECE))
 
 

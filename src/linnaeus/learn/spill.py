@@ -48,6 +48,7 @@ def gather(blocks: Iterable[np.ndarray], count: int, *, memory_gb: float, folder
         for block in chain([first], rest):
             whole[done : done + len(block)] = block
             done += len(block)
+        assert done == count
         return whole
     size = 4 * math.prod(shape)
     with ExitStack() as stack:
@@ -56,7 +57,7 @@ def gather(blocks: Iterable[np.ndarray], count: int, *, memory_gb: float, folder
             file = stack.enter_context(tempfile.TemporaryFile(dir=folder, buffering=0))
         for block in chain([first], rest):
             # Written, not assigned: a disk that is full is told as an error, where a map would end the process.
-            left = np.ascontiguousarray(block, np.float32).data.cast("B")
+            left = memoryview(np.ascontiguousarray(block, np.float32).tobytes())
             with _telling(folder, size):
                 while left:
                     left = left[file.write(left) :]

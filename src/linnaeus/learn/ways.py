@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from linnaeus.atomic import write_json
+from linnaeus.atomic import note
 from linnaeus.config import Recipe, TrainSettings
 from linnaeus.data.folders import default_cache_dir
 from linnaeus.learn.engine import Engine, Machine
@@ -190,7 +190,7 @@ def remembered(machine: Machine, work: str, usual: Way, open_: list[str], measur
     except (OSError, ValueError, KeyError, TypeError):
         found = measure()
         if found.whole:
-            write_json(path, kind | {"chosen": asdict(found.way), "pictures_per_s": found.rates})
+            note(path, kind | {"chosen": asdict(found.way), "pictures_per_s": found.rates})
         return found
 
 

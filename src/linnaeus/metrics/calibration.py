@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -112,24 +112,32 @@ class Calibration:
 
 
 def fit_calibration(
-    logits: np.ndarray, labels: np.ndarray, *, keep_answers: bool = False, folds: int = 5, seed: int = 0
+    logits: np.ndarray,
+    labels: np.ndarray,
+    *,
+    keep_answers: bool = False,
+    groups: Sequence[str] | None = None,
+    folds: int = 5,
+    seed: int = 0,
 ) -> Calibration:
     """Fit the calibration that predicts unseen pictures best, and no more complex than that needs.
 
     Each kind is fitted on all folds but one and judged on that one by its log loss. Going from the simplest to the most
     complex, a kind takes the lead if it is better by more than one standard error of the paired difference. Vector
     scaling and isotonic regression are tried from 50 labelled pictures on, and from twice as many as there are classes.
+    A group counts as one picture there, and lies in one fold: pictures that are alike would judge what they taught.
 
     Args:
         logits: [N, K], of pictures that the network was not trained on.
         labels: [N]; rows with -1 are left out. A class without rows keeps the scale of the others.
         keep_answers: Try only what never changes which class is the most probable one: vector scaling and isotonic
             regression learn the frequencies of the classes, and so undo what was done for rare ones.
+        groups: A name per row; "" is a group of its own.
         folds: 2 or more; stratified by class.
         seed: Of the folds.
 
     Returns:
-        Of fewer than two labelled rows nothing is learned: kind "none".
+        Of fewer than two labelled rows or groups nothing is learned: kind "none".
 
     Raises:
         SourceError: A logit is NaN or plus infinity.
@@ -140,18 +148,24 @@ def fit_calibration(
         error; here of the paired difference).
     """
     scores, labels = checked_logits(logits), np.asarray(labels)
-    scores, labels = scores[labels >= 0], labels[labels >= 0]
-    N = len(labels)
-    if N < 2:
+    rows = np.flatnonzero(labels >= 0)
+    scores, labels = scores[rows], labels[rows]
+    names = [(groups[int(row)] if groups is not None else "") or int(row) for row in rows]
+    number = {name: at for at, name in enumerate(dict.fromkeys(names))}
+    units = np.array([number[name] for name in names], dtype=np.int64)
+    U = len(number)
+    if U < 2:
         return Calibration()
     enough = max(MANY_NUMBERS_NEED, 2 * scores.shape[1])
-    kinds = KINDS if enough <= N and not keep_answers else KINDS[:2]
+    kinds = KINDS if enough <= U and not keep_answers else KINDS[:2]
     whole = _fit_all(kinds, scores, labels)
-    losses = _cross_validated(whole, scores, labels, _folds(labels, min(folds, N), seed))
+    first = np.unique(units, return_index=True)[1]
+    losses = _cross_validated(whole, scores, labels, _folds(labels[first], min(folds, U), seed)[units])
     chosen = kinds[0]
     for kind in kinds[1:]:
         gain = losses[chosen] - losses[kind]
-        if gain.mean() > gain.std(ddof=1) / N**0.5:
+        by_unit = np.bincount(units, weights=gain - gain.mean(), minlength=U)
+        if gain.mean() > (np.square(by_unit).sum() * U / (U - 1)) ** 0.5 / len(gain):
             chosen = kind
     return replace(whole[chosen], tried={kind: float(loss.mean()) for kind, loss in losses.items()})
 

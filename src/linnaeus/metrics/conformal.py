@@ -45,12 +45,15 @@ class PredictionSets:
     notes: tuple[str, ...] = ()
 
     def sets(self, probabilities: np.ndarray) -> np.ndarray:
-        """Choose the classes of each picture, bool [N, K]; the most probable one is always among them."""
-        N, K = probabilities.shape
-        chosen, step = np.empty((N, K), dtype=bool), max(1, NUMBERS_AT_ONCE // max(1, K))
+        """Choose the classes of each picture, bool [N, K]; the most probable one is always among them.
+
+        Columns beyond the classes that the rule knows are of classes that the model does not: they are never chosen.
+        """
+        N, K = len(probabilities), len(self.thresholds)
+        chosen, step = np.zeros(probabilities.shape, dtype=bool), max(1, NUMBERS_AT_ONCE // max(1, K))
         for rows in (slice(first, first + step) for first in range(0, N, step)):
-            strange = strangeness(probabilities[rows], self.method)
-            chosen[rows] = strange <= self.thresholds
+            strange = strangeness(probabilities[rows, :K], self.method)
+            chosen[rows, :K] = strange <= self.thresholds
             # Only LAC can leave a set empty: where the network is right more often than asked for. Coverage can only grow.
             chosen[rows][np.arange(len(strange)), strange.argmin(axis=1)] = True
         return chosen

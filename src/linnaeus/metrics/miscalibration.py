@@ -25,7 +25,12 @@ NUMBERS_AT_ONCE = 4_000_000
 
 
 def calibration_document(
-    before: Predictions, after: Predictions, calibration: Calibration, *, part: str = "test"
+    before: Predictions,
+    after: Predictions,
+    calibration: Calibration,
+    *,
+    part: str = "test",
+    groups: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Write what calibration did to pictures that it was not fitted on: the document "calibration".
 
@@ -34,6 +39,7 @@ def calibration_document(
         after: The same pictures, calibrated.
         calibration: What was fitted.
         part: Where the pictures are from.
+        groups: A name per row: see `score`.
 
     Raises:
         SourceError: No picture has a label.
@@ -41,8 +47,8 @@ def calibration_document(
     return {
         "chosen": calibration.kind,
         "tried": dict(calibration.tried),
-        "before": {name: asdict(one) for name, one in calibration_errors(before).items()},
-        "after": {name: asdict(one) for name, one in calibration_errors(after).items()},
+        "before": {name: asdict(one) for name, one in calibration_errors(before, groups=groups).items()},
+        "after": {name: asdict(one) for name, one in calibration_errors(after, groups=groups).items()},
         "bins_before": [asdict(one) for one in reliability(before)],
         "bins_after": [asdict(one) for one in reliability(after)],
         "part": part,

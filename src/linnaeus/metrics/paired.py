@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from linnaeus.errors import SourceError
-from linnaeus.metrics.intervals import Z_95, resample_sums, units_of
+from linnaeus.metrics.intervals import Z_95, over_classes, resample_sums, units_of
 from linnaeus.metrics.multiple import holm
 from linnaeus.metrics.power import LEVEL, smallest_difference
 from linnaeus.records import Estimate, Predictions
@@ -231,18 +231,20 @@ def _compare(
 ) -> Pair:
     a, b = models[first], models[second]
     right_a, right_b = a.predicted == a.labels, b.predicted == b.labels
+    per_class, differences = _per_class(a, right_a, right_b), _differences(a, b, groups, seed, resamples)
+    balanced = over_classes(differences["balanced_accuracy"], [one.difference for one in per_class])
     only_first, only_second = np.flatnonzero(right_a & ~right_b), np.flatnonzero(right_b & ~right_a)
     return Pair(
         first=first,
         second=second,
-        differences=_differences(a, b, groups, seed, resamples),
+        differences=differences | {"balanced_accuracy": balanced},
         both_right=int((right_a & right_b).sum()),
         only_first=tuple(a.ids[row] for row in only_first),
         only_second=tuple(a.ids[row] for row in only_second),
         both_wrong=int((~right_a & ~right_b).sum()),
         p=float(mcnemar(len(only_first), len(only_second))),
         p_adjusted=1.0,
-        per_class=_per_class(a, right_a, right_b),
+        per_class=per_class,
         smallest_difference=None,
     )
 

@@ -14,6 +14,7 @@ from linnaeus.metrics.intervals import (
     RESAMPLES,
     Bootstrap,
     basic_or_percentile,
+    over_classes,
     resample_sums,
     resamples_for,
     strata_of,
@@ -27,6 +28,8 @@ ECE_BINS = 15
 SMALLEST = float(np.finfo(np.float64).eps)
 LIMITS = {"log_loss": (0.0, -float(np.log(SMALLEST))), "brier": (0.0, 2.0)}
 """Where a score of the probabilities lies."""
+MEANS = {"balanced_accuracy": "recall", "macro_precision": "precision", "macro_f1": "f1"}
+"""Means over the classes, and of what."""
 
 
 def score(
@@ -42,7 +45,7 @@ def score(
     Proportions (accuracy, micro F1, top k, precision and recall of a class) have Wilson's interval; F1 of a class has
     it by way of the proportion F* = TP / (TP + FP + FN), since F1 = 2 F* / (1 + F*). All else has the spread of a
     bootstrap, stratified by class, in Wilson's interval (`Bootstrap.wilson`): it holds near perfection too, where
-    resamples hardly vary.
+    resamples hardly vary. That of a mean over classes is at least as wide as the intervals of the classes make it (`over_classes`).
 
     * balanced_accuracy: mean recall of the classes that have pictures (macro recall).
     * weighted_accuracy: recall weighted by support. By its definition it equals the accuracy (Schuller et al. 2009
@@ -84,9 +87,13 @@ def score(
     np.add.at(confusion, (table.labels, table.predicted), 1)
     strata = strata_of(units, table.labels)
     drawn = sum(len(one) for one in strata)
+    overall = _overall(table, values, spread, Bootstrap(drawn, drawn - len(strata), clustered))
+    per_class = _per_class(predictions.classes, confusion, _Groups(table, units, spread) if clustered else None)
+    for name, of_class in MEANS.items():
+        overall[name] = over_classes(overall[name], [getattr(one, of_class) for one in per_class if one.support])
     return Scores(
-        overall=_overall(table, values, spread, Bootstrap(drawn, drawn - len(strata), clustered)),
-        per_class=_per_class(predictions.classes, confusion, _Groups(table, units, spread) if clustered else None),
+        overall=overall,
+        per_class=per_class,
         confusion=confusion,
         notes=_notes(predictions, confusion),
     )

@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from linnaeus.errors import ModelError, SettingsError, SourceError
-from linnaeus.metrics.intervals import Z_95, wilson
+from linnaeus.metrics.intervals import Z_95, wilson, wilson_ends
 from linnaeus.records import Estimate
 
 BANK_ROWS = 2000
@@ -323,8 +323,8 @@ def read_detector(arrays: Mapping[str, np.ndarray]) -> Detector:
 def detector_auroc(inside: np.ndarray, outside: np.ndarray) -> Estimate:
     """Estimate how often an outlier scores above a known picture; equal scores count half.
 
-    The interval is DeLong's, on the logit scale so that it stays within 0..1. A perfect separation has no spread: its
-    open end is Wilson's for the smaller of the two sets.
+    The interval is DeLong's, on the logit scale so that it stays within 0..1. A perfect separation has no spread, nor have
+    scores that are all equal: there it is Wilson's for the smaller of the two sets.
 
     Source:
         E. R. DeLong et al. (1988), Biometrics 44, 837-845; X. Sun, W. Xu (2014), IEEE Signal Process. Lett. 21,
@@ -344,6 +344,8 @@ def detector_auroc(inside: np.ndarray, outside: np.ndarray) -> Estimate:
         certain = (least, 1.0) if value == 1 else (0.0, 1.0 - least) if value == 0 else (0.0, 1.0)
         return Estimate(value, *certain, n + m, "wilson of the smaller set")
     deviation = float((above.var(ddof=1) / m + below.var(ddof=1) / n) ** 0.5)
+    if not deviation:
+        return Estimate(value, *wilson_ends(value, min(n, m)), n + m, "wilson of the smaller set")
     middle, half = np.log(value / (1 - value)), Z_95 * deviation / (value * (1 - value))
     low, high = (float(1 / (1 + np.exp(-one))) for one in (middle - half, middle + half))
     return Estimate(value, min(low, value), max(high, value), n + m, "DeLong")

@@ -81,6 +81,11 @@ def _function(name: str) -> Callable[..., Any]:
     file, _, function_name = name.rpartition(":")
     if not file or not function_name:
         raise ModelError(f"{name} should name a function.", fix=f"write {file or name}:function.")
+    if not file.endswith(".py"):
+        # Python would run compiled code and libraries, too, which nobody can read before.
+        raise ModelError(
+            f"network file {file} should be Python source.", got=name, fix="write path/to/file.py:function."
+        )
     if not Path(file).is_file():
         raise ModelError(f"network file {file} does not exist.", fix="check the path.")
     module = _module(Path(file))

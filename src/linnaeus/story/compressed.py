@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from linnaeus.atomic import write_text
 from linnaeus.classifier import Classifier
-from linnaeus.errors import CheckFailed, SettingsError
+from linnaeus.config import validate
+from linnaeus.errors import CheckFailed, Interrupted, SettingsError
 from linnaeus.records import Preprocessing
 from linnaeus.run import Run
 from linnaeus.story.shown import shown_of_run, training_pictures
-from linnaeus.story.slimmed import Means, slimmed
+from linnaeus.story.slimmed import Means, forget, slimmed
 from linnaeus.talk import Talk
-from linnaeus.verbs.compress import Demand, Pictures, Variant, compress
+from linnaeus.verbs.compress import FRONT, Demand, Pictures, Variant, compress
 from linnaeus.verbs.report import front_svg, report
 
 MOST_BYTES = 2_000_000_000
@@ -32,16 +34,18 @@ def squeeze(
     *,
     out: Path | None = None,
     trust_code: bool = False,
+    command: str = "the same compression once more",
     talk: Talk | None = None,
 ) -> dict[str, Any]:
     """Compress a classifier by all means, alone and together, and let the run keep what was found.
 
     Args:
         model: A run.
-        demand: What is wanted; its precisions are filled in.
+        demand: What is wanted; how its files are calibrated is taken from the run.
         means: By what.
-        out: Folder of the files; by default RUN/compressed.
+        out: Folder of the files, new, empty, or of an earlier compression, which it replaces; by default RUN/compressed.
         trust_code: See `Classifier.load`.
+        command: What the user typed, told if it is stopped.
         talk: Where words and progress go.
 
     Returns:
@@ -49,12 +53,16 @@ def squeeze(
 
     Raises:
         CheckFailed: No candidate meets the target and passes the gate.
-        SettingsError: An unknown method.
+        SettingsError: An unknown method, or `out` holds what compress did not write.
+        Interrupted: Ctrl-C; networks that were trained are kept, and the same compression goes on.
     """
     means, talk = means or Means(), talk or Talk()
     if strange := [one for one in means.methods if one not in METHODS]:
         raise SettingsError(f"a method should be one of {', '.join(METHODS)}.", got=", ".join(strange))
     run = Run.open(model)
+    used = validate(run.plan()["used"])
+    calibrate, keep_answers = used.train.calibrate, used.train.helps_rare_classes
+    demand = replace(demand, calibrate=calibrate, keep_answers=keep_answers, seed=used.seed)
     classifier = Classifier.load(model, trust_code=trust_code)
     pictures = _pictures(run, classifier.classes)
     test = pictures(classifier.preprocessing).test
@@ -62,11 +70,15 @@ def squeeze(
         raise SettingsError("the gate needs labelled test pictures.", got="none", fix="train with a test part.")
     variants = [Variant("original", (), lambda: classifier), *slimmed(run, classifier, means, talk)]
     folder = out or run.folder / "compressed"
-    found = compress(variants, pictures, folder, demand, talk)
+    try:
+        found = compress(variants, pictures, folder, demand, talk)
+    except (KeyboardInterrupt, Interrupted):
+        raise Interrupted(str(run.folder), command=command) from None
     if found["candidates"]:
-        found["plot"] = str(folder / "front.svg")
-        write_text(folder / "front.svg", front_svg(found))
+        found["plot"] = str(folder / FRONT)
+        write_text(folder / FRONT, front_svg(found))
     run.write_result("compress", found)
+    forget(run, means)
     report(run)
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,16 @@ from linnaeus.written import read_predictions
 
 @dataclass(frozen=True)
 class Examined:
-    """What `examine` found: the account of every file, predictions, scores, and the evidence beside them."""
+    """What `examine` found: the account of every file, predictions, scores, and the evidence beside them.
+
+    `groups` has a name per prediction where the source has groups, else it is None.
+    """
 
     accounted: Mapping[str, int]
     predictions: Predictions
     scores: Scores
     results: Mapping[str, dict[str, Any]]
+    groups: Sequence[str] | None = None
 
 
 def examine(
@@ -70,7 +74,7 @@ def examine(
             columns=measure(looked.dataset, looked.scan, classifier.preprocessing).columns(),
             groups=judged.groups,
         )
-    return Examined(looked.accounted, judged.predictions, judged.scores, results)
+    return Examined(looked.accounted, judged.predictions, judged.scores, results, judged.groups)
 
 
 def examine_predictions(table: Path, held: Path | None = None) -> Examined:

@@ -20,7 +20,7 @@ from linnaeus.learn.engine import one_blas_thread
 from linnaeus.records import Example, Finding, Split
 from linnaeus.run import Run
 from linnaeus.story.divided import grouped
-from linnaeus.story.pictures import Looked, look_at_all, open_pictures, where_of
+from linnaeus.story.pictures import Looked, look_at_all, open_pictures, where_of, where_of_run
 from linnaeus.story.planned import Planned
 from linnaeus.talk import Talk
 from linnaeus.verbs.audit import audit_labels, find_drift, find_imbalance, find_odd, find_shortcuts, opinions_on
@@ -116,13 +116,14 @@ def inspect(
         source: What `open_source` takes, or the folder of a run.
         recipe: How pictures are to be looked at; open settings are decided from the data. A run has its own.
         data_dir: Where the data of a built-in name are.
-        corrections: File with the decisions of a review, or "none"; by default the one beside the source.
+        corrections: File with the decisions of a review, or "none"; by default what a run was told, else the one beside
+            the source.
         talk: Where words and progress go.
     """
     talk, run = talk or Talk(), run_at(source)
     if run is None:
         return inspect_pictures(where_of(source, data_dir=data_dir, corrections=corrections), recipe, talk)
-    where = run.source() | ({"corrections": str(corrections)} if corrections else {})
+    where = where_of_run(run, data_dir=data_dir, corrections=corrections)
     found = inspect_pictures(where, run.recipe(), talk)
     run.write_result("audit", found.document())
     if run.has_scores("test") or run.has_scores("val"):

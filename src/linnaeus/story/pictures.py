@@ -59,6 +59,18 @@ def where_of(source: str, *, data_dir: Path | None = None, corrections: str | Pa
     }
 
 
+def where_of_run(run: Run, *, data_dir: Path | None = None, corrections: str | Path | None = None) -> dict[str, Any]:
+    """Say how to open a run's source again: as the run did, but for what is given here.
+
+    Args:
+        run: The run.
+        data_dir: Where the data of a built-in name are now.
+        corrections: File with the decisions of a review, or "none"; by default what the run was told.
+    """
+    given = {"data_dir": data_dir, "corrections": corrections}
+    return run.source() | {name: str(value) for name, value in given.items() if value}
+
+
 def open_pictures(where: Mapping[str, Any], talk: Talk) -> Dataset:
     """List what a source holds."""
     with talk.stage("open"):

@@ -9,7 +9,7 @@ from typing import Any
 from linnaeus.config import Recipe
 from linnaeus.data.corrections import default_path
 from linnaeus.story.inspected import inspect_pictures, run_at
-from linnaeus.story.pictures import where_of
+from linnaeus.story.pictures import where_of, where_of_run
 from linnaeus.talk import Talk
 from linnaeus.verbs.review import cases_of, disagreements, notes_of, review
 
@@ -27,7 +27,7 @@ def look_over(
 
     Args:
         run_or_source: A run, whose source and predictions are taken, or what `open_source` takes.
-        out: File for the decisions; by default the one beside the source.
+        out: File for the decisions; by default the one that a run was told to follow, else the one beside the source.
         port: 0 for any that is free.
         open_browser: Open the page.
         data_dir: Where the data of a built-in name are.
@@ -37,7 +37,8 @@ def look_over(
         {"corrections": path, "kinds": [{"kind", "total", "decided", "set"}]}.
     """
     talk, run = talk or Talk(), run_at(run_or_source)
-    where = run.source() if run else where_of(run_or_source, data_dir=data_dir)
+    where = where_of_run(run, data_dir=data_dir) if run else where_of(run_or_source, data_dir=data_dir)
+    # Decided pictures are shown too: the page says so, and a decision can be taken back.
     found = inspect_pictures(where | {"corrections": "none"}, run.recipe() if run else Recipe(), talk)
     shown = {"id": "id", "suggested": "suggested", "cluster": "cluster", "quality": "score"}
     findings = list(found.findings)
@@ -51,12 +52,18 @@ def look_over(
     return review(
         cases,
         everything,
-        out or default_path(where["source"]),
+        out or _decisions_of(where),
         port=port,
         open_browser=open_browser,
         notes=notes_of(findings, everything),
         talk=talk,
     )
+
+
+def _decisions_of(where: Mapping[str, Any]) -> Path:
+    """Say where the decisions are kept that a source is opened with; those of a run without any, beside the source."""
+    told = where.get("corrections")
+    return default_path(where["source"]) if told in (None, "none") else Path(told).expanduser()
 
 
 def _joined(first: Mapping[str, Sequence[Any]], second: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:

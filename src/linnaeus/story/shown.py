@@ -45,7 +45,9 @@ def shown_of_run(
 
     Raises:
         RunError: None of them can be read any more.
+        SettingsError: None are wanted.
     """
+    _refuse_none(count)
     split = run.split()
     rows: list[int] = []
     for part in parts:
@@ -57,6 +59,7 @@ def shown_of_run(
         [split["label"][row] for row in rows],
         [split["split"][row] == "test" for row in rows],
         [split["place"][row] for row in rows],
+        [split["group"][row] for row in rows],
         classes,
         how,
         any_size,
@@ -104,14 +107,24 @@ def shown_of_source(
 
     Raises:
         SourceError: None of them can be read.
+        SettingsError: None are wanted.
     """
+    _refuse_none(count)
     N = len(dataset)
     some = dataset.examples if count >= N else [dataset.examples[k * N // count] for k in range(count)]
     ids, labels, places = [one.id for one in some], [one.label for one in some], [one.place for one in some]
-    shown = _read(ids, labels, [True] * len(some), places, classes, how, any_size)
+    groups = [one.group for one in some]
+    shown = _read(ids, labels, [True] * len(some), places, groups, classes, how, any_size)
     if not len(shown):
         raise SourceError(f"{dataset.source} should have pictures.", got="none that can be read")
     return shown
+
+
+def _refuse_none(count: int) -> None:
+    if count < 1:
+        raise SettingsError(
+            "the number of pictures should be 1 or more.", got=str(count), fix="leave --pictures out, or raise it."
+        )
 
 
 def _read(
@@ -119,6 +132,7 @@ def _read(
     labels: list[str],
     tested: list[bool],
     places: list[Place],
+    groups: list[str],
     classes: Sequence[str],
     how: Preprocessing,
     any_size: bool,
@@ -143,4 +157,5 @@ def _read(
         labels=np.array([number.get(labels[row], -1) for row in rows], dtype=np.int64),
         tested=np.array([tested[row] for row in rows], dtype=bool),
         pictures=kept if any_size or not kept else np.stack(kept),
+        groups=tuple(groups[row] for row in rows),
     )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -51,16 +54,32 @@ def slimmed(run: Run, classifier: Classifier, means: Means, talk: Talk) -> list[
         talk: Where words and progress go.
     """
     pictures = functools.lru_cache(maxsize=2)(functools.partial(_look, run, classifier.classes, talk=talk))
-    ways: Mapping[str, tuple[str, Slimming]] = {
+    return [
+        Variant(name, (_planned(name, how),), functools.partial(_make, run, classifier, name, how, pictures, talk))
+        for name, how in _asked(means).items()
+    ]
+
+
+def forget(run: Run, means: Means) -> None:
+    """Remove what was kept of the work on smaller networks, so that it could go on after a stop."""
+    for name, how in _asked(means).items():
+        shutil.rmtree(_work_folder(run, name, how), ignore_errors=True)
+
+
+def _asked(means: Means) -> Mapping[str, Slimming]:
+    """Say how each network that is wanted is made, by its name."""
+    ways = {
         "prune": ("pruned", Slimming(keep=means.keep, ways=PRUNING)),
         "distil": ("distilled", Slimming(keep=means.keep, ways=DISTILLING, student=means.student)),
         "sparse": ("sparse", Slimming(ways=(), zeros=1 - means.keep)),
     }
-    return [
-        Variant(name, (_planned(name, how),), functools.partial(_make, run, classifier, name, how, pictures, talk))
-        for method, (name, how) in ways.items()
-        if method in means.methods
-    ]
+    return {name: how for method, (name, how) in ways.items() if method in means.methods}
+
+
+def _work_folder(run: Run, name: str, how: Slimming) -> Path:
+    """Say where a network is made: one for all that is asked, so that nothing else goes on from its checkpoint."""
+    asked = json.dumps(asdict(how), sort_keys=True)
+    return run.folder / "slimming" / f"{name}-{hashlib.sha256(asked.encode()).hexdigest()[:8]}"
 
 
 def _planned(name: str, how: Slimming) -> str:
@@ -81,7 +100,7 @@ class _Pictures:
 
 
 def _look(run: Run, classes: tuple[str, ...], how: Preprocessing, *, talk: Talk) -> _Pictures:
-    """Read the run's pictures as a preprocessing wants them, in the parts in which they were.
+    """Read the run's pictures as a preprocessing wants them, in the parts and the groups in which they were.
 
     Raises:
         RunError: Pictures are missing that the run was trained on.
@@ -97,6 +116,9 @@ def _look(run: Run, classes: tuple[str, ...], how: Preprocessing, *, talk: Talk)
             fix="train again on what is there now.",
         )
     dataset, scan = looked.dataset.take(rows), looked.scan.take(rows)
+    group_of = dict(zip(stored["hash"], stored["group"], strict=True))
+    examples = zip(dataset.examples, scan.hashes, strict=True)
+    dataset = replace(dataset, examples=tuple(replace(one, group=group_of[hash]) for one, hash in examples))
     parts = np.array([part_of[one] for one in scan.hashes])
     split = Split(parts, np.array(["given"] * len(parts)))
     number = {name: k for k, name in enumerate(classes)}
@@ -113,11 +135,12 @@ def _make(
     pictures: Callable[[Preprocessing], _Pictures],
     talk: Talk,
 ) -> Classifier:
-    """Make a smaller network and calibrate it. One that was stopped goes on where it was."""
+    """Make a smaller network and calibrate it. One that was stopped goes on where it was; see `forget`."""
     about = classifier.preprocessing
     recipe = validate(run.plan()["used"])
-    folder = run.folder / "slimming" / f"{name}-{how.student or format(how.keep, 'g')}"
-    work = Run(folder) if (folder / "recipe.json").is_file() else Run.create(folder, name, recipe, run.source())
+    folder = _work_folder(run, name, how)
+    source = run.source() | {"slimming": asdict(how)}
+    work = Run(folder) if (folder / "recipe.json").is_file() else Run.create(folder, name, recipe, source)
     found = slim(
         classifier.network,
         pictures(about).material,
@@ -137,9 +160,17 @@ def _make(
         and (classifier.pruned or any(one in found.way for one in ("channels", "blocks"))),
         about=dict(classifier.about) | {"compressed": _told(found)},
     )
-    made = _calibrated(made, pictures(found.preprocessing), recipe, talk)
-    shutil.rmtree(folder)
-    return made
+    return _calibrated(made, pictures(found.preprocessing), recipe, _chosen_among(classifier, found, work), talk)
+
+
+def _chosen_among(classifier: Classifier, found: Slimmed, work: Run) -> int:
+    """Count the networks that the validation pictures chose among.
+
+    They chose the original among its epochs, then the way in which it is made smaller, then an epoch of the training
+    after that: each choice was made of as many, whatever those before it had been.
+    """
+    originals = classifier.judgement.candidates if classifier.judgement else 1
+    return originals * max(1, len(found.tried)) * work.networks_judged()
 
 
 def _told(found: Slimmed) -> dict[str, object]:
@@ -156,7 +187,8 @@ def _smaller(about: Preprocessing, size_px: int) -> Preprocessing:
     return replace(about, size_px=size_px, resize_px=max(size_px, resize_px))
 
 
-def _calibrated(classifier: Classifier, pictures: _Pictures, recipe: Recipe, talk: Talk) -> Classifier:
+def _calibrated(classifier: Classifier, pictures: _Pictures, recipe: Recipe, candidates: int, talk: Talk) -> Classifier:
+    """Calibrate as the run did: what it kept from being learned is not learned here either."""
     dataset, scan, split = pictures.looked.dataset, pictures.looked.scan, pictures.split
     with talk.stage("calibrate"), one_blas_thread():
         return calibrate(
@@ -166,8 +198,8 @@ def _calibrated(classifier: Classifier, pictures: _Pictures, recipe: Recipe, tal
             scan,
             split,
             fit=recipe.train.calibrate,
-            keep_answers=False,
-            candidates=1,
+            keep_answers=recipe.train.helps_rare_classes,
+            candidates=candidates,
             seed=recipe.seed,
             talk=talk,
         ).classifier

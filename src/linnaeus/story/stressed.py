@@ -12,7 +12,7 @@ from linnaeus.classifier import Classifier
 from linnaeus.config import Recipe
 from linnaeus.errors import RunError
 from linnaeus.run import Run
-from linnaeus.story.pictures import Looked, look_at_all, open_pictures, where_of
+from linnaeus.story.pictures import Looked, look_at_all, open_pictures, where_of, where_of_run
 from linnaeus.talk import Talk
 from linnaeus.verbs.report import report
 from linnaeus.verbs.stress import stress
@@ -41,7 +41,8 @@ def put_under_stress(
         certify: As `stress` takes it.
         seed: Of the sample and the changes.
         data_dir: Where the data of a built-in name are.
-        corrections: File with the decisions of a review, or "none"; by default the one beside the source.
+        corrections: File with the decisions of a review, or "none"; by default what the run was told, of another source
+            the one beside it.
         trust_code: See `Classifier.load`.
         talk: Where words and progress go.
 
@@ -54,7 +55,10 @@ def put_under_stress(
     talk = talk or Talk()
     classifier = Classifier.load(model, trust_code=trust_code)
     run = Run.open(model) if source is None else None
-    where = run.source() if run else where_of(str(source), data_dir=data_dir, corrections=corrections)
+    if run is not None:
+        where = where_of_run(run, data_dir=data_dir, corrections=corrections)
+    else:
+        where = where_of(str(source), data_dir=data_dir, corrections=corrections)
     cache_gb = Recipe().data.cache_gb
     looked = look_at_all(open_pictures(where, talk), where, classifier.preprocessing, cache_gb, talk)
     rows = _tested(run, looked) if run else np.arange(len(looked.dataset))

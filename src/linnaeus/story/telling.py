@@ -114,9 +114,16 @@ def resume(folder: str | Path, *, clock: Clock | None = None, talk: Talk | None 
     """Go on with a run that was stopped, exactly where its last checkpoint is.
 
     Raises:
-        RunError: The run is complete, or its pictures are no longer the same.
+        RunError: The run is complete, its pictures are no longer the same, or it is a part of a compression.
     """
     run, talk = Run.open(folder), talk or Talk()
+    if "slimming" in run.source():
+        whole = shlex.quote(str(run.folder.absolute().parents[1]))
+        raise RunError(
+            f"{run.folder} should be the folder of a run.",
+            got="a network that compress is making",
+            fix=f"give the same command once more, which goes on: linnaeus compress {whole} ...",
+        )
     if run.is_complete():
         raise RunError(
             f"{run.folder} is complete.",
@@ -223,8 +230,8 @@ def _evaluate(
             prepared.scan,
             prepared.split,
             fit=prepared.used.train.calibrate,
-            keep_answers=prepared.used.train.balance != "none" or prepared.used.train.loss == "logit-adjusted",
-            candidates=max(1, sum("val_loss" in event for event in run.journal())),
+            keep_answers=prepared.used.train.helps_rare_classes,
+            candidates=run.networks_judged(),
             seed=prepared.used.seed,
             talk=talk,
             known=known,

@@ -23,11 +23,12 @@ from linnaeus.machine import processor_name
 from linnaeus.metrics.abstention import Judged
 from linnaeus.model_folder import RUNTIMES, content_key, find_model
 from linnaeus.records import Place
+from linnaeus.targets.card import UNKNOWN_SCORE
 from linnaeus.targets.exported import Exported
 from linnaeus.targets.opening import target_of
-from linnaeus.targets.proof import LIMIT, Shown, prove
+from linnaeus.targets.proof import Shown, limit_of, prove, why_apart
 from linnaeus.targets.registry import TARGETS, named
-from linnaeus.targets.target import Blueprint, Target, require
+from linnaeus.targets.target import FLOAT32, Blueprint, Target, require
 
 if TYPE_CHECKING:
     from linnaeus.classifier import Classifier
@@ -172,6 +173,12 @@ class _Search:
                 return Exported(target.open(folder / target.file))
             if record is not None:
                 self._refuse(target, record["why_failed"], new=True)
+        if self.asked:
+            raise ModelError(
+                f"{targets[0].title} should have its file beside the model, or in the cache.",
+                got="one that is damaged, or none that can be written",
+                fix=f"make {self.place} or {default_cache_dir()} writable, or --on {PYTORCH}.",
+            )
         return None
 
     def _homes(self, target: Target) -> Iterator[Path]:
@@ -185,8 +192,8 @@ class _Search:
         for folder in self._homes(target):
             try:
                 made = build_once(folder, lambda unfinished: _build(unfinished, target, classifier, shown, before))
-            except OSError as error:
-                why = str(error)
+            except (OSError, MemoryError) as error:
+                why = str(error) or "out of memory"
                 continue
             _forget_others(folder.parent, self.place)
             return made
@@ -203,10 +210,13 @@ class _Search:
 
 
 def _build(folder: Path, target: Target, classifier: Classifier, shown: Shown, before: Judged) -> None:
-    """Fill a folder with the file and its proof; with the proof alone where the file cannot be had or is wrong."""
+    """Fill a folder with the file and its proof; with the proof alone where the file cannot be had or is wrong.
+
+    What may pass, a full disk or too little memory, is no proof of anything.
+    """
     try:
         why, compared = _write_and_compare(folder, target, classifier, shown, before)
-    except OSError:
+    except (OSError, MemoryError):
         raise
     except LinnaeusError as error:
         why, compared = " ".join(filter(None, (error.rule, error.got))), {}
@@ -228,7 +238,8 @@ def _write_and_compare(
     with tempfile.TemporaryDirectory() as scratch:
         path = target.write(Blueprint(Graph(classifier), Path(scratch)), folder)
     after = Exported(target.open(path)).judge(np.asarray(shown.pictures))
-    proof = prove(shown, before.probabilities, after.probabilities, LIMIT, None)
+    limit = limit_of(FLOAT32.name, calibration=classifier.calibration.kind)
+    proof = prove(shown, before.probabilities, after.probabilities, limit, None)
     compared = {"largest_difference": proof.largest_difference, "agreement": asdict(proof.agreement)}
     return proof.why_failed or _why_stranger(before, after), compared
 
@@ -237,11 +248,7 @@ def _why_stranger(before: Judged, after: Judged) -> str:
     """Say how answers about strangeness differ; "" if they do not."""
     if before.strange is None or after.strange is None:
         return "" if before.strange is None and after.strange is None else "one of them cannot tell unknown pictures"
-    gap = np.abs(before.strange - after.strange)
-    allowed = LIMIT * np.maximum(1.0, np.abs(before.strange))
-    if (gap > allowed).any() or not np.isfinite(after.strange).all():
-        return f"an unknown score differs by {gap.max():.2g}"
-    return ""
+    return why_apart(UNKNOWN_SCORE, before.strange, after.strange, limit_of(FLOAT32.name))
 
 
 def _shown(classifier: Classifier, first: Sequence[str]) -> Shown:

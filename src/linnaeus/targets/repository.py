@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from linnaeus.atomic import write_text
+from linnaeus.atomic import write_json, write_text
 from linnaeus.errors import SettingsError
 from linnaeus.targets.card import FEATURES, INPUT, LABELS, PROBABILITIES, UNKNOWN_SCORE, Card
+from linnaeus.targets.own_folder import put, refuse_foreign
 
+MARK = "linnaeus.json"
+"""Tells our models from others in the same repository. Servers read only the files that they know."""
 MOST_AT_ONCE = 32
 WAIT_US = 500
 """So long a server waits for more pictures, before it answers those that it has, in microseconds."""
@@ -47,7 +52,7 @@ TAKES = {"triton": tuple(BACKENDS), "kserve": (*BACKENDS, SAVED_MODEL), "tfservi
 
 
 def write_repository(kind: str, files: Mapping[str, Path], folder: Path, card: Card) -> Path:
-    """Lay files out for a server, in FOLDER/KIND/; one of an earlier time is replaced.
+    """Lay files out for a server, in FOLDER/KIND/. What it holds of other models stays, and only our own is replaced.
 
     Every file whose format the server knows becomes a model of its own; the data's name is its name, with the format
     where there are several.
@@ -62,7 +67,7 @@ def write_repository(kind: str, files: Mapping[str, Path], folder: Path, card: C
         The folder of the repository.
 
     Raises:
-        SettingsError: There is no such kind, or it knows none of the files.
+        SettingsError: There is no such kind, it knows none of the files, or somebody else's model has our name.
     """
     if kind not in TAKES:
         raise SettingsError(f"a repository should be one of {', '.join(TAKES)}.", got=kind)
@@ -75,16 +80,39 @@ def write_repository(kind: str, files: Mapping[str, Path], folder: Path, card: C
             fix=f"--to {TAKES[kind][0]} --repository {kind}",
         )
     place = folder / kind
-    shutil.rmtree(place, ignore_errors=True)
+    names = {target: model_name(card) + (f"_{target}" if len(usable) > 1 else "") for target in usable}
+    for name in names.values():
+        _refuse_others(place, name)
+    for target, name in names.items():
+        _replace(kind, place, name, target, usable[target], card)
+    return place
+
+
+def _refuse_others(place: Path, name: str) -> None:
+    refuse_foreign(place / name, MARK)
+    manifest = place / f"{name}.yaml"
+    if manifest.exists() and not (place / name / MARK).is_file():
+        raise SettingsError(
+            f"{manifest} should be free.", got="a manifest of another model", fix="choose another folder: --out FOLDER"
+        )
+
+
+def _replace(kind: str, place: Path, name: str, target: str, path: Path, card: Card) -> None:
+    """Lay one model out beside its place, and put it there when it is whole."""
     lay_out: Callable[[Path, str, str, Path, Card], None] = {
         "triton": _triton,
         "kserve": _kserve,
         "tfserving": _tf_serving,
     }[kind]
-    for target, path in usable.items():
-        name = model_name(card) + (f"_{target}" if len(usable) > 1 else "")
-        lay_out(place, name, target, path, card)
-    return place
+    unfinished = place / f".{name}.{uuid.uuid4().hex[:8]}.part"
+    try:
+        lay_out(unfinished, name, target, path, card)
+        write_json(unfinished / name / MARK, {"target": target, "repository": kind, "linnaeus": version("linnaeus")})
+        put(unfinished / name, place / name)
+        if (manifest := unfinished / f"{name}.yaml").is_file():
+            manifest.replace(place / manifest.name)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def model_name(card: Card) -> str:

@@ -81,6 +81,7 @@ def _decoders() -> dict[str, bool]:
 
 
 def _free_gb(folder: str) -> float:
+    folder = os.path.abspath(folder)
     while not os.path.isdir(folder):
         folder = os.path.dirname(folder)
     return round(shutil.disk_usage(folder).free / 1e9, 1)

@@ -103,10 +103,14 @@ def afford(used: Recipe, asked: Recipe, facts: Facts, left_s: float) -> tuple[Re
     needs = {px: OVERHEAD_S + facts.pictures * READING_S + at_size * (px / size) ** 2 for px in sizes}
     fitting = next((px for px in sizes if needs[px] <= left_s), None)
     if fitting is None:
+        # Folds share what the user gives.
+        folds = used.split.folds or 1
+        shared = f"{used.budget_s:.0f} s" if folds == 1 else f"{folds * used.budget_s:.0f} s for {folds} folds"
+        enough = folds * (used.budget_s - left_s + needs[sizes[-1]])
         raise SettingsError(
             f"--budget should leave time for {facts.pictures:,} pictures.",
-            got=f"{used.budget_s:.0f} s, of which {max(0, left_s):.0f} s are left",
-            fix=f"--budget {math.ceil((used.budget_s - left_s + needs[sizes[-1]]) / 5) * 5}s",
+            got=f"{shared}, of which {max(0, folds * left_s):.0f} s are left",
+            fix=f"--budget {math.ceil(enough / 5) * 5}s",
         )
     if fitting == size:
         return used, []

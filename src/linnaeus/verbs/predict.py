@@ -14,7 +14,7 @@ import numpy as np
 
 from linnaeus.data.decode import read_bytes
 from linnaeus.data.filenames import printable
-from linnaeus.errors import CheckFailed, ModelError, PictureError
+from linnaeus.errors import CheckFailed, ModelError, PictureError, SettingsError
 from linnaeus.machine import cores_here
 from linnaeus.metrics.abstention import UNKNOWN, Judged, Judgement, keeps, rounded, together
 from linnaeus.metrics.conformal import PredictionSets
@@ -76,7 +76,8 @@ class Demand:
         unknown: Say "unknown" of pictures that look like none of the classes.
         max_error: Say "unsure" so often that at most this share of the other answers is wrong; None answers always.
         coverage: Probability with which the set of classes holds the true one.
-        costs: What it costs to call class i by the name of class j, [K, K]: the answer is what costs least.
+        costs: What it costs to call class i by the name of class j, [K, K]: the answer is what costs least. Not beside
+            `max_error`.
     """
 
     unknown: bool = True
@@ -247,6 +248,12 @@ class _Rules:
 
     @classmethod
     def of(cls, model: Model, demand: Demand) -> _Rules:
+        if demand.max_error is not None and demand.costs is not None:
+            raise SettingsError(
+                "--max-error and --cost should not be asked for together.",
+                got="a share of errors is promised for the most probable class, and costs may choose another",
+                fix="leave one of them out.",
+            )
         if model.judgement is None:
             if demand.max_error is not None:
                 raise ModelError(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from linnaeus.data.shards import mark_used
 from linnaeus.learn.components import Components, finite_rows
 from linnaeus.learn.crossfit import CrossFit, folds_of_keys, judgeable
 from linnaeus.learn.discriminant import Centres, Heads
@@ -222,7 +222,7 @@ def opinions_on(
         fitted = _load(path, own)
         judged = fitted.judge(dataset, hashes, keys, features) if fitted is not None else None
         if fitted is not None and judged is not None:
-            os.utime(path)
+            mark_used(path)
             return judged[0], fitted.enough, judged[1]
     opinions, more = opinions_of(dataset, features, keys), enough(features, dataset.labels, keys)
     fitted = Fitted.of(dataset, hashes, keys, opinions, more)

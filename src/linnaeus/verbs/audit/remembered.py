@@ -15,6 +15,7 @@ from typing import BinaryIO, Protocol, TypeVar
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from linnaeus.data.shards import mark_used
 from linnaeus.records import Preprocessing
 from linnaeus.verbs.audit.pairs import Pairs, Rule
 
@@ -104,10 +105,11 @@ def remembered_result(cache_dir: Path, about: Iterable[object], kind: type[T], f
     how = TypeAdapter(kind)
     try:
         known = how.validate_json(path.read_bytes())
-        os.utime(path)
-        return known
     except (OSError, ValidationError):
         found = find()
+    else:
+        mark_used(path)
+        return known
     written = how.dump_json(found)
     save(path, lambda file: file.write(written))
     return found
@@ -161,9 +163,9 @@ def _load(path: Path) -> Found | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             pictures, pairs, rule = file["pictures"], file["pairs"], Rule(**json.loads(file["rule"].tobytes()))
-        os.utime(path)
     except (OSError, ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile):
         return None
+    mark_used(path)
     if pictures.dtype != np.dtype("V32") or pairs.dtype != RECORD:
         return None
     within = not len(pairs) or max(pairs["first"].max(), pairs["second"].max()) < len(pictures)

@@ -16,7 +16,7 @@ from linnaeus.talk import Talk
 from linnaeus.targets import FLOAT32, Blueprint, Card, Precision, Runner, Target, require, target_of
 from linnaeus.targets.card import PROBABILITIES
 from linnaeus.targets.measure import BATCHES, LAP_S, ROUNDS, Speed, Subject, measure
-from linnaeus.targets.proof import LIMIT, Proof, Shown, prove
+from linnaeus.targets.proof import Proof, Shown, limit_of, prove
 from linnaeus.targets.sensitivity import written
 from linnaeus.verbs.benchmark.words import PYTORCH, advise, tell
 
@@ -228,7 +228,7 @@ class _Bench:
         return replace(row, proof=proof, subject=Subject.of(target, path, self.trial.threads))
 
     def _proof(self, runner: Runner) -> Proof:
-        limit = LIMIT if runner.card.precision == "float32" else None
+        limit = limit_of(runner.card.precision, calibration=self.blueprint.graph.calibrated.kind)
         return prove(self.shown, self.before, _answers(runner, self.shown), limit, None)
 
 

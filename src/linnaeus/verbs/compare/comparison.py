@@ -135,7 +135,7 @@ def compare(
     changed = _changed(predictions, splits)
     matched = match([_without(one, set(changed)) for one in predictions])
     names = _names(runs)
-    groups = _groups(matched, splits[0])
+    groups = _groups(matched, splits)
     talk.progress("comparing", 0, None)
     pairs = compare_pairs(matched, groups=groups)
     places = _places(matched, splits)
@@ -205,8 +205,10 @@ def _without(one: Predictions, gone: set[str]) -> Predictions:
     return Predictions(one.probabilities[rows], one.labels[rows], ids, one.classes)
 
 
-def _groups(matched: Matched, split: dict[str, Any] | None) -> list[str] | None:
-    if split is None or not any(split["group"]):
+def _groups(matched: Matched, splits: Sequence[dict[str, Any] | None]) -> list[str] | None:
+    """Take the groups of the first run that has any: the others were split without knowing them."""
+    split = next((one for one in splits if one is not None and any(one["group"])), None)
+    if split is None:
         return None
     of = dict(zip(split["id"], split["group"], strict=True))
     # A picture without a group is one of its own.

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,15 +18,16 @@ from linnaeus.targets import Target, require
 from linnaeus.targets.measure import Speed, Subject, measure
 from linnaeus.targets.proof import Shown
 from linnaeus.verbs.compress.choose import Choice, choose, front
-from linnaeus.verbs.compress.files import Candidate, write_files
+from linnaeus.verbs.compress.files import Candidate, forms, write_files
 from linnaeus.verbs.compress.rows import row_of
+from linnaeus.verbs.compress.swap import FRONT, swapped_in
 from linnaeus.verbs.compress.words import tell
 
 if TYPE_CHECKING:
     from linnaeus.classifier import Classifier
     from linnaeus.talk import Talk
 
-__all__ = ["Demand", "Pictures", "Variant", "compress", "tell"]
+__all__ = ["FRONT", "Demand", "Pictures", "Variant", "compress", "tell"]
 
 EAGER = "PyTorch"
 """Name of the network as it was trained, run layer by layer."""
@@ -74,6 +74,8 @@ class Demand:
         targets: Runtimes to write for.
         precisions: To write in, beside float32.
         outputs: As `Graph` takes them.
+        calibrate: Fit the probabilities of reduced precisions again; else they stay as they are.
+        keep_answers: See `fit_calibration`; of a network whose training made up for rare classes.
         seed: Of the halves of the validation pictures.
     """
 
@@ -83,6 +85,8 @@ class Demand:
     max_drop: float = 0.01
     precisions: tuple[str, ...] = ("int8",)
     outputs: tuple[str, ...] = ("probabilities",)
+    calibrate: bool = True
+    keep_answers: bool = False
     seed: int = 0
 
 
@@ -93,13 +97,14 @@ At = Callable[[Preprocessing], Pictures]
 def compress(variants: Sequence[Variant], at: At, folder: Path, demand: Demand, talk: Talk) -> dict[str, Any]:
     """Write every variant in every precision for every runtime, and find those that are worth their accuracy.
 
-    Candidates are ordered by what they do on the validation pictures. In that order they go through the gate, a paired
-    test on the test pictures, until one passes: so the test pictures do not choose.
+    All candidates go through the gate, a paired test on the test pictures, and share its level of 5 %: with so many of
+    them, chance has no more tries than with one. Of those that pass, speed or the validation pictures choose.
 
     Args:
         variants: The original first.
         at: Gives the pictures to learn from and to judge by.
-        folder: Gets FOLDER/NAME/RUNTIME/ for each candidate, and the model folder of each smaller network.
+        folder: Gets FOLDER/NAME/RUNTIME/ for each candidate, and the model folder of each smaller network. What it holds
+            of an earlier compression stays until all is done.
         demand: What is wanted.
         talk: Where words and progress go.
 
@@ -107,26 +112,34 @@ def compress(variants: Sequence[Variant], at: At, folder: Path, demand: Demand, 
         The document "compress".
 
     Raises:
-        SettingsError: The demand is out of range.
+        SettingsError: The demand is out of range, or the folder holds what compress did not write.
         ModelError: A runtime is not installed.
     """
     _check(demand)
-    shutil.rmtree(folder, ignore_errors=True)
+    with swapped_in(folder) as fresh:
+        return _compress(variants, at, fresh, folder, demand, talk)
+
+
+def _compress(
+    variants: Sequence[Variant], at: At, fresh: Path, folder: Path, demand: Demand, talk: Talk
+) -> dict[str, Any]:
+    """Compress into a fresh folder, and tell of it as what it will be."""
     candidates: list[Candidate] = []
     # All training comes first: a process in which PyTorch trains after TensorFlow was loaded may crash.
-    networks = [_made(variant, folder, talk) for variant in variants]
-    original = networks[0]
+    networks = [_made(variant, fresh, talk) for variant in variants]
+    original, among = networks[0], _chosen_among(networks, demand)
     with tempfile.TemporaryDirectory() as scratch:
         for variant, classifier in zip(variants, networks, strict=True):
             with talk.stage(f"{variant.name}, files"):
                 pictures = at(classifier.preprocessing)
-                candidates += write_files(variant, classifier, pictures, folder, Path(scratch), demand, talk)
+                candidates += write_files(variant, classifier, pictures, fresh, Path(scratch), demand, among, talk)
         if not any(one.is_original for one in candidates):
             raise ModelError("the network itself should be written for a runtime.", got="none that can express it")
         pictures = at(original.preprocessing)
         with talk.stage("speed"):
             speeds = _speeds(original, candidates, pictures, talk)
-    rows, choice = _rows(candidates, speeds, pictures, demand)
+    placed = [replace(one, path=folder / one.path.relative_to(fresh)) for one in candidates]
+    rows, choice, confidence_level = _rows(placed, speeds, pictures, demand)
     for candidate, row in zip(candidates, rows, strict=True):
         write_json(candidate.path.parent / "compress.json", row | {"path": candidate.path.name})
     base = rows[choice.original]
@@ -134,6 +147,7 @@ def compress(variants: Sequence[Variant], at: At, folder: Path, demand: Demand, 
         "target": {"latency": demand.faster, "size": demand.smaller},
         "max_drop": demand.max_drop,
         "pictures": int(pictures.test.labelled.sum()),
+        "confidence_level": confidence_level,
         "eager_ms": speeds[EAGER].p50_ms,
         "original": base,
         "candidates": [row for row in rows if row is not base],
@@ -150,6 +164,12 @@ def _made(variant: Variant, folder: Path, talk: Talk) -> Classifier:
     if variant.steps:
         classifier.save(folder / variant.name / "model")
     return classifier
+
+
+def _chosen_among(networks: Sequence[Classifier], demand: Demand) -> int:
+    """Count what the validation pictures choose among: the networks that each one was chosen of, in every file."""
+    each = (one.judgement.candidates if one.judgement else 1 for one in networks)
+    return sum(each) * len(forms(demand))
 
 
 def _check(demand: Demand) -> None:
@@ -173,12 +193,14 @@ def _speeds(original: Classifier, candidates: Sequence[Candidate], pictures: Pic
 
 def _rows(
     candidates: Sequence[Candidate], speeds: dict[str, Speed], pictures: Pictures, demand: Demand
-) -> tuple[list[dict[str, Any]], Choice]:
+) -> tuple[list[dict[str, Any]], Choice, float]:
+    """Judge all candidates, and choose one; the last thing given is the confidence level of their differences."""
     floats = [k for k, one in enumerate(candidates) if one.is_original]
     original = min(floats, key=lambda k: speeds[candidates[k].name].p50_ms)
     tested, labels = pictures.test.labelled, pictures.test.labels
     right = [one.test[tested].argmax(1) == labels[tested] for one in candidates]
-    verdicts = [non_inferior(right[original], one, demand.max_drop) for one in right]
+    tests = max(1, len(candidates) - 1)
+    verdicts = [non_inferior(right[original], one, demand.max_drop, candidates=tests) for one in right]
     rows = [
         row_of(one, speeds[one.name], candidates[original], speeds[candidates[original].name], pictures.test, verdict)
         for one, verdict in zip(candidates, verdicts, strict=True)
@@ -187,4 +209,5 @@ def _rows(
     rows = [row | {"front": k in on_front} for k, row in enumerate(rows)]
     known = pictures.val.labels >= 0
     held = [float((one.val[known].argmax(1) == pictures.val.labels[known]).mean()) for one in candidates]
-    return rows, choose(rows, held, original, demand.faster, demand.smaller, demand.max_drop)
+    choice = choose(rows, held, original, demand.faster, demand.smaller, demand.max_drop)
+    return rows, choice, verdicts[original].confidence_level

@@ -1,4 +1,4 @@
-"""Choose among candidates: validation pictures order them, the gate on the test pictures decides."""
+"""Choose among candidates: validation pictures order them, and what does not pass the gate is left out."""
 
 from __future__ import annotations
 
@@ -44,10 +44,11 @@ def choose(
     """Choose the candidate that meets the targets, is best on the validation pictures, and passes the gate.
 
     Without a target the fastest goes first, and those that lose more than `max_drop` on the validation pictures are left
-    out.
+    out. To go on until one passes gives chance as many tries as there are candidates: so the verdicts have to share one
+    level between them, whatever the order is.
 
     Args:
-        rows: As `row_of` makes them.
+        rows: As `row_of` makes them, with verdicts that allow for their number (`non_inferior`).
         held: Accuracy of each on the validation pictures.
         original: Row of the original.
         faster: Wanted speed-up, or None.

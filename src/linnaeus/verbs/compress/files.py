@@ -76,6 +76,12 @@ class _OwnSize:
         return self._runner.run(self._sample[np.arange(len(pictures)) % len(self._sample)])
 
 
+def forms(demand: Demand) -> list[tuple[Target, str]]:
+    """List the files in which each network is written, as runtime and precision."""
+    precisions = ("float32", *demand.precisions)
+    return [(target, one) for target in demand.targets for one in precisions if one in target.precisions]
+
+
 def write_files(
     variant: Variant,
     classifier: Classifier,
@@ -83,44 +89,53 @@ def write_files(
     folder: Path,
     scratch: Path,
     demand: Demand,
+    among: int,
     talk: Talk,
 ) -> Iterator[Candidate]:
-    """Write a variant for all runtimes in all precisions, one after the other."""
+    """Write a variant for all runtimes in all precisions, one after the other.
+
+    Args:
+        variant: What is written.
+        classifier: Its network, calibrated.
+        pictures: At its size.
+        folder: Gets the files.
+        scratch: For what is needed on the way.
+        demand: What is wanted.
+        among: Number of networks, in all files of all variants, that the validation pictures choose among.
+        talk: Where words go.
+    """
     about = classifier.preprocessing
     example = torch.zeros(1, about.channels, about.size_px, about.size_px)
     arithmetic = multiply_adds(classifier.network.cpu(), example)
     parameters = sum(one.numel() for one in classifier.network.parameters())
-    for target in demand.targets:
-        for precision in ("float32", *demand.precisions):
-            if precision not in target.precisions:
-                continue
-            place = folder / variant.name / f"{target.name}-{precision}"
-            place.mkdir(parents=True, exist_ok=True)
-            work = scratch / f"{variant.name}-{target.name}-{precision}"
-            work.mkdir()
-            try:
-                with talk.stage(precision):
-                    path, calibration, done = _write(classifier, target, precision, pictures, place, work, demand)
-            except ModelError as error:
-                # One form that cannot be had does not cost the others.
-                talk.say(f"  {place}: {error.rule} {error.got}")
-                shutil.rmtree(place)
-                continue
-            talk.say(f"  {path}")
-            yield Candidate(
-                name=f"{variant.name}, {precision}, {target.title}",
-                steps=(*variant.steps, *done),
-                target=target,
-                precision=precision,
-                path=path,
-                multiply_adds=arithmetic,
-                parameters=parameters,
-                calibration=calibration.kind,
-                val=answers(target, path, pictures.val),
-                test=answers(target, path, pictures.test),
-                is_original=not variant.steps and precision == "float32",
-                sample=next(pictures.test.portions(32)),
-            )
+    for target, precision in forms(demand):
+        place = folder / variant.name / f"{target.name}-{precision}"
+        place.mkdir(parents=True, exist_ok=True)
+        work = scratch / f"{variant.name}-{target.name}-{precision}"
+        work.mkdir()
+        try:
+            with talk.stage(precision):
+                path, calibration, done = _write(classifier, target, precision, pictures, place, work, demand, among)
+        except ModelError as error:
+            # One form that cannot be had does not cost the others.
+            talk.say(f"  {place}: {error.rule} {error.got}")
+            shutil.rmtree(place)
+            continue
+        talk.say(f"  {path}")
+        yield Candidate(
+            name=f"{variant.name}, {precision}, {target.title}",
+            steps=(*variant.steps, *done),
+            target=target,
+            precision=precision,
+            path=path,
+            multiply_adds=arithmetic,
+            parameters=parameters,
+            calibration=calibration.kind,
+            val=answers(target, path, pictures.val),
+            test=answers(target, path, pictures.test),
+            is_original=not variant.steps and precision == "float32",
+            sample=next(pictures.test.portions(32)),
+        )
 
 
 def _write(
@@ -131,10 +146,12 @@ def _write(
     place: Path,
     work: Path,
     demand: Demand,
+    among: int,
 ) -> tuple[Path, Calibration, tuple[str, ...]]:
     """Write one file; of less than single precision twice: its raw answers calibrate the second one."""
     if precision == "float32":
-        path = target.write(_blueprint(classifier, work / "graph", demand), place)
+        counted = replace(classifier, judgement=_counted(classifier.judgement, among))
+        path = target.write(_blueprint(counted, work / "graph", demand), place)
         return path, classifier.calibration, ()
     plain = _blueprint(replace(classifier, calibration=Calibration()), work / "plain", demand)
     first = work / "first"
@@ -145,31 +162,42 @@ def _write(
     if precision == "int8":
         kept = f", {len(exact.keep)} sensitive layers in float" if exact.keep else ""
         done = (f"8-bit integers{kept}",)
-    mended = calibrated_again(classifier, answers(target, path, pictures.val), pictures.val, demand.seed)
+    mended = calibrated_again(classifier, answers(target, path, pictures.val), pictures.val, demand, among)
     path = target.write(_blueprint(mended, work / "graph", demand), place, exact)
     return path, mended.calibration, done
 
 
-def calibrated_again(classifier: Classifier, raw: np.ndarray, val: Shown, seed: int) -> Classifier:
-    """Fit calibration and promises to what a file says of the validation pictures, half and half.
+def _counted(judgement: Judgement | None, among: int) -> Judgement | None:
+    return None if judgement is None else replace(judgement, candidates=among)
+
+
+def calibrated_again(classifier: Classifier, raw: np.ndarray, val: Shown, demand: Demand, among: int) -> Classifier:
+    """Fit calibration and promises to what a file says of the validation pictures, as those of the network were fitted.
 
     Args:
-        classifier: Its detector of strange pictures stays.
+        classifier: Its detector of strange pictures stays; where it promises nothing, all pictures calibrate.
         raw: Softmax of the file's logits, [N, K].
         val: The pictures.
-        seed: Of the halves.
+        demand: How to calibrate, and the seed of the halves.
+        among: Number of networks that these pictures choose among, this file included.
     """
     logs = np.log(np.maximum(raw, SMALLEST))
-    first, held = divide(val.labels, seed=seed)
-    calibration = fit_calibration(logs[first], val.labels[first]) if len(first) else Calibration()
     old = classifier.judgement
+    everything = np.flatnonzero(val.labels >= 0)
+    none = everything[:0]
+    first, held = divide(val.labels, groups=val.groups or None, seed=demand.seed) if old else (everything, none)
+    if not demand.calibrate:
+        first, held = none, everything
+    calibration = Calibration()
+    if len(first):
+        groups = [val.groups[row] for row in first] if val.groups else None
+        calibration = fit_calibration(logs[first], val.labels[first], keep_answers=demand.keep_answers, groups=groups)
     if old is None or not len(held):
         return replace(classifier, calibration=calibration)
     predictions = Predictions(
         calibration.probabilities(logs[held]), val.labels[held], tuple(val.ids[row] for row in held), classifier.classes
     )
-    # The validation pictures also order the candidates.
-    made = Judgement.make(predictions, candidates=old.candidates + 1, seed=seed)
+    made = Judgement.make(predictions, candidates=among, seed=demand.seed)
     judgement = replace(made, detector=old.detector, strange_above=old.strange_above)
     return replace(classifier, calibration=calibration, judgement=judgement)
 

@@ -15,6 +15,10 @@ def tell(document: Mapping[str, Any]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     lines.append(f"PyTorch, layer by layer: {document['eager_ms']:.1f} ms. + is on the front, > was chosen.")
+    lines.append(
+        f"differences have {100 * document['confidence_level']:.3g} % intervals: "
+        f"{len(document['candidates'])} candidates share the gate's 5 %."
+    )
     if "plot" in document:
         lines.append(f"accuracy against time, drawn: {document['plot']}")
     if document["chosen"]:

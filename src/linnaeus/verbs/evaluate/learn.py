@@ -72,12 +72,13 @@ def calibrate(
     everything = np.flatnonzero(labels >= 0)
     enough = len(everything) >= ENOUGH
     none = everything[:0]
-    first, held = divide(labels, groups=groups if any(groups) else None, seed=seed) if enough else (everything, none)
+    first, held = divide(labels, groups=groups, seed=seed) if enough else (everything, none)
     if not fit:
         first, held = none, everything if enough else none
     calibration = Calibration()
     if len(first):
-        calibration = fit_calibration(seen.logits[first], labels[first], keep_answers=keep_answers)
+        tied = [groups[row] for row in first]
+        calibration = fit_calibration(seen.logits[first], labels[first], keep_answers=keep_answers, groups=tied)
     classifier = replace(classifier, calibration=calibration)
     if not len(held):
         return Calibrated(classifier)

@@ -42,7 +42,7 @@ def results_of(
         Name of the document -> its values.
     """
     found = {
-        "calibration": calibration_document(before, after, calibration, part=part),
+        "calibration": calibration_document(before, after, calibration, part=part, groups=groups),
         "ranking": rank(after, groups=groups).document(),
     }
     nothing = replace(after, probabilities=after.probabilities[:0], labels=after.labels[:0], ids=())

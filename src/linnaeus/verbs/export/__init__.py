@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from linnaeus.atomic import write_json
+from linnaeus.data.decode import middle, picture_to_stored
 from linnaeus.errors import CheckFailed, SettingsError
-from linnaeus.targets import FLOAT32, Blueprint, Precision, Target, require
-from linnaeus.targets.card import PROBABILITIES
+from linnaeus.targets import FLOAT32, Blueprint, Card, Precision, Runner, Target, require
+from linnaeus.targets.card import FEATURES, PROBABILITIES, UNKNOWN_SCORE
 from linnaeus.targets.examples import write_examples
 from linnaeus.targets.measure import BATCHES, Subject, measure
-from linnaeus.targets.proof import LIMIT, LIMIT_ROUGH, Shown, prove, write_evidence
+from linnaeus.targets.own_folder import put, refuse_foreign
+from linnaeus.targets.proof import Outputs, Proof, Shown, limit_of, prove, with_others, write_evidence
 from linnaeus.targets.sensitivity import written
 from linnaeus.verbs.export.words import tell, told
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Demand", "export", "refuse_failures", "tell"]
 
+FEW = 256
+"""Of fewer pictures a proof says how many they were."""
 EVIDENCE, PROOF = "evidence.csv", "export.json"
 
 
@@ -71,17 +75,21 @@ def export(
         The document "export".
 
     Raises:
-        SettingsError: A format does not have what is demanded.
+        SettingsError: A format does not have what is demanded, or a place holds something that no export wrote.
         ModelError: What a format needs is not installed, or the network cannot be expressed in it.
     """
     for target in targets:
         _check(target, demand)
+        for place in _places(folder, target):
+            refuse_foreign(place, PROOF)
         require(target, writing=True)
     from linnaeus.targets.graph import Graph
 
     graph = Graph(classifier, outputs=demand.outputs, layout=demand.layout, any_size=demand.any_size)
     with talk.stage("pytorch"):
-        before = _answers(classifier, shown, demand)
+        before = _answers(classifier, shown, graph.card)
+    if len(shown) < FEW:
+        talk.say(f"proved on {len(shown)} pictures only; {FEW} or more would show more.")
     files = {}
     with tempfile.TemporaryDirectory() as scratch:
         blueprint = Blueprint(graph, Path(scratch))
@@ -93,6 +101,11 @@ def export(
     return {"pictures": len(shown), "outputs": list(graph.card.outputs), "files": files}
 
 
+def _places(folder: Path, target: Target) -> tuple[Path, Path]:
+    """Say where a file goes that passes, and where one that fails."""
+    return folder / target.name, folder / f"{target.name}.failed"
+
+
 def _check(target: Target, demand: Demand) -> None:
     if demand.any_size and not target.any_size:
         raise SettingsError(f"{target.title} has no form for pictures of any size.", fix="leave --any-size out.")
@@ -102,15 +115,31 @@ def _check(target: Target, demand: Demand) -> None:
         )
 
 
-def _answers(classifier: Classifier, shown: Shown, demand: Demand) -> np.ndarray:
-    """Ask the classifier itself; of whole pictures, as it would read them from files."""
-    if demand.any_size:
-        return classifier.predict_proba(list(shown.pictures))
-    return np.concatenate([classifier.judge(one).probabilities for one in shown.portions(64)])
+def _answers(classifier: Classifier, shown: Shown, card: Card) -> dict[str, np.ndarray]:
+    """Ask the classifier itself for all that the graph gives; of whole pictures, as it would read them from files."""
+    about = classifier.preprocessing
+    blocks = shown.portions(64)
+    if card.any_size:
+        blocks = (middle(picture_to_stored(one[0], about), about.size_px)[None] for one in blocks)
+    seen = classifier.embed(blocks)
+    found = {PROBABILITIES: classifier.calibration.probabilities(seen.logits)}
+    if FEATURES in card.outputs:
+        assert seen.features is not None, "the graph has found them"
+        found[FEATURES] = seen.features.astype(np.float64)
+    if UNKNOWN_SCORE in card.outputs:
+        assert classifier.judgement is not None, "the graph has its detector"
+        found[UNKNOWN_SCORE] = classifier.judgement.strange(seen.logits, seen.features)[0]
+    return found
+
+
+def _told(runner: Runner, shown: Shown) -> dict[str, np.ndarray]:
+    """Ask a file for all that it gives."""
+    parts = [runner.run(one) for one in shown.portions()]
+    return {name: np.concatenate([part[name].astype(np.float64) for part in parts]) for name in runner.card.outputs}
 
 
 def _export(
-    target: Target, blueprint: Blueprint, folder: Path, shown: Shown, before: np.ndarray, demand: Demand
+    target: Target, blueprint: Blueprint, folder: Path, shown: Shown, before: Outputs, demand: Demand
 ) -> dict[str, Any]:
     unfinished = folder / f".{target.name}.part"
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -126,32 +155,33 @@ def _export(
         passed = True
         if not document["why_not_here"]:
             runner = target.open(path)
-            after = np.concatenate([runner.run(one)[PROBABILITIES].astype(np.float64) for one in shown.portions()])
-            limit, max_drop = _bounds(blueprint, demand)
-            proof = prove(shown, before, after, limit, max_drop)
+            after = _told(runner, shown)
+            proof = _prove(blueprint, shown, before, after, demand)
             document |= {"precision": runner.card.precision, "proof": proof.document()}
             document["speed"] = _speed(target, path, shown, demand)
             passed = proof.passed
             if not passed:
                 write_evidence(unfinished / EVIDENCE, shown, before, after, blueprint.card.classes)
         write_examples(target.name, unfinished, replace(blueprint.card, precision=demand.precision.name))
-        place = folder / (target.name if passed else f"{target.name}.failed")
+        passes, fails = _places(folder, target)
+        place = passes if passed else fails
         document["path"] = str(place / path.relative_to(unfinished))
         # Beside the file, its name is enough: the folder may be copied, and should not tell where it was made.
         write_json(unfinished / PROOF, document | {"path": path.name})
-        shutil.rmtree(place, ignore_errors=True)
-        unfinished.rename(place)
+        put(unfinished, place)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return document
 
 
-def _bounds(blueprint: Blueprint, demand: Demand) -> tuple[float | None, float | None]:
-    """Say how far answers may differ, and how much accuracy may be lost."""
-    if demand.precision.name != FLOAT32.name:
-        return None, demand.max_drop
-    rough = demand.any_size or blueprint.graph.calibrated.kind == "isotonic"
-    return LIMIT_ROUGH if rough else LIMIT, None
+def _prove(blueprint: Blueprint, shown: Shown, before: Outputs, after: Outputs, demand: Demand) -> Proof:
+    """Compare all outputs; a file of single precision, which has to be equal, needs no test of its accuracy."""
+    precision, any_size, kept = demand.precision.name, demand.any_size, blueprint.card.judgement
+    limit = limit_of(precision, calibration=blueprint.graph.calibrated.kind, any_size=any_size)
+    max_drop = demand.max_drop if limit is None else None
+    proof = prove(shown, before[PROBABILITIES], after[PROBABILITIES], limit, max_drop)
+    strange_above = kept.strange_above if kept is not None else None
+    return with_others(proof, before, after, limit_of(precision, any_size=any_size), strange_above)
 
 
 def _speed(target: Target, path: Path, shown: Shown, demand: Demand) -> dict[str, Any]:

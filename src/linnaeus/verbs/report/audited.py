@@ -22,7 +22,8 @@ WRONG = (
     "similar class names",
     "model disagrees",
 )
-LOST = ("missing", "unreadable", "empty", "truncated", "odd mode", "too large", "no label", "no class", "bad row")
+LOST = ("missing", "unreadable", "empty", "truncated", "odd mode", "too large", "no label", "no class", "bad row",
+        "repeated name")  # fmt: skip
 SETTLED = ("excluded by review", "not a class", "copy of a held-out picture", "near-duplicate of a held-out picture",
            "repeated row", "group is held out in part")  # fmt: skip
 """Set aside on purpose: there is nothing to mend."""

@@ -103,7 +103,9 @@ class Chinese(ChineseEvidence, ChineseAudit, ChineseShipping, English):
     more_warnings = "另有 {n} 条，见“数据”一节。"
     unaccounted = "共找到 {found} 个文件，但只有 {told} 个有交代。"
     not_ended = "本次运行尚未结束。"
-    no_test_part = "没有测试集：分数来自验证集，会略微偏高。"
+    no_test_part = (
+        "没有测试集：分数来自验证集，会略微偏高。校准和承诺也出自同一批图片：这里测得的结果不适用于其他图片。"
+    )
     few_pictures = "只有 {pictures}可用于评估，置信区间较宽。"
     few_of_a_class = "{names}的评估图片不足 {n} 张，其结果参考价值有限。"
     next_title = "下一步建议"

@@ -61,13 +61,13 @@ class ChineseShipping(EnglishShipping):
     points_noun = ("{n} 个百分点", "{n} 个百分点")
     compress_tried = "共尝试 {candidates}，全部在同样的 {pictures}上测试。"
     compress_gate = (
-        "只有证明了准确率的下降小于这一限度，候选方案才算通过：在同样的图片上逐张对比，它与模型之差的 90% 置信区间必须全部高于 "
-        "−{drop}。通过：**{candidates}中的 {n} 个**。"
+        "只有证明了准确率的下降小于这一限度，候选方案才算通过：在同样的图片上逐张对比，它与模型之差的 {level}% 置信区间必须全部"
+        "高于 −{drop}。所有候选方案合在一起，有任何一个被误判为通过的概率不超过 5%。通过：**{candidates}中的 {n} 个**。"
     )
     compress_chosen = (
         "**选用：{name}**，用 {runtime} 运行。与模型在其最快的运行环境中相比，它的**速度是 {faster} 倍**，单张图片 {p50}；"
-        "文件为 {size}，原为 {size_before}。它的准确率为 {accuracy}，模型为 {before}，相差 {difference} 个百分点（{range}）。"
-        "文件位于 {path}。"
+        "文件为 {size}，原为 {size_before}。它的准确率为 {accuracy}，模型为 {before}，相差 {difference} 个百分点"
+        "（{range}；{level}% 置信区间）。文件位于 {path}。"
     )
     compress_none = "**没有选用任何候选方案。**"
     compress_why = "理由：{why}"
@@ -97,7 +97,7 @@ class ChineseShipping(EnglishShipping):
         ("结论", ""),
         ("运行环境", ""),
         ("准确率", ""),
-        ("差值", "（百分点，90%）"),
+        ("差值", "（百分点，{level}%）"),
         ("单张", "（p50 毫秒）"),
         ("速度", "（倍）"),
         ("大小", "（MB）"),

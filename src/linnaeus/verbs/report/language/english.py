@@ -111,7 +111,10 @@ class English(EnglishEvidence, EnglishAudit, EnglishShipping):
     more_warnings = "{n} more: see the data."
     unaccounted = "{found} files were found, but {told} are accounted for."
     not_ended = "The run has not come to its end."
-    no_test_part = "There is no test part: the scores are of the validation part and a little too good."
+    no_test_part = (
+        "There is no test part: the scores are of the validation part and a little too good. Calibration and promises were "
+        "made from the same pictures: what is measured of them here holds for no others."
+    )
     few_pictures = "Only {pictures} to judge it by: the intervals are wide."
     few_of_a_class = "Fewer than {n} pictures to judge {names} by: their rows say little."
     next_title = "What to do next"

@@ -78,6 +78,11 @@ class EnglishFindings(EnglishWords):
             "The list names this file more than once; the first row counts.",
             "Take the others out.",
         ),
+        "repeated name": (
+            "Repeated name",
+            "The archive holds more than one file of this name; the first counts.",
+            "Give each file a name of its own.",
+        ),
         "outside the splits": (
             "Beside train, val and test",
             "The picture lies in none of the given parts.",

@@ -72,13 +72,14 @@ class EnglishShipping:
     points_noun = ("{n} percentage point", "{n} percentage points")
     compress_tried = "Tried: {candidates}, all on the same {pictures}."
     compress_gate = (
-        "A candidate passes where it is shown to lose less than that: the whole 90\u00a0% interval of its difference from the "
-        "model, picture by picture, lies above −{drop}. Passed: **{n} of {candidates}**."
+        "A candidate passes where it is shown to lose less than that: the whole {level}\u00a0% interval of its difference from "
+        "the model, picture by picture, lies above −{drop}. All candidates together share a chance of 5\u00a0% that one passes "
+        "which should not. Passed: **{n} of {candidates}**."
     )
     compress_chosen = (
         "**Chosen: {name}**, run by {runtime}. It is **{faster} times as fast** as the model in its fastest runtime, with {p50} "
         "for one picture; its file has {size}, the model’s {size_before}. It names {accuracy} right, the model {before}: a "
-        "difference of {difference} percentage points ({range}). It lies in {path}."
+        "difference of {difference} percentage points ({range}; {level}\u00a0% interval). It lies in {path}."
     )
     compress_none = "**None was chosen.**"
     compress_why = "Why: {why}"
@@ -115,7 +116,7 @@ class EnglishShipping:
         ("Verdict", ""),
         ("Runtime", ""),
         ("Right", ""),
-        ("Difference", "(points, 90\u00a0%)"),
+        ("Difference", "(points, {level}\u00a0%)"),
         ("One picture", "(p50, ms)"),
         ("Faster", ""),
         ("Size", "(MB)"),

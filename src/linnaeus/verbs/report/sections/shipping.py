@@ -170,7 +170,7 @@ def compression(evidence: Evidence, words: Words) -> Section:
         blocks.append(Paragraph(say(words.compress_why, why=shorten(str(found["why"]), LONGEST_WHY)), "quiet"))
     if rows:
         named = list(_named(found, original, rows, words))
-        blocks += [_front(found, original, rows, words), _candidates(named, words), _more(named, words)]
+        blocks += [_front(found, original, rows, words), _candidates(named, found, words), _more(named, words)]
     return Section("compress", title, short, (*blocks, *notes(found)))
 
 
@@ -192,7 +192,7 @@ def _asked(found: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], words: W
         pictures = words.counted(int(found["pictures"]), "test picture")
         passed = words.whole(sum(one["verdict"] == "passed" for one in rows))
         told.append(say(words.compress_tried, candidates=candidates, pictures=pictures))
-        told.append(say(words.compress_gate, drop=drop, n=passed, candidates=candidates))
+        told.append(say(words.compress_gate, drop=drop, n=passed, candidates=candidates, level=_level(found)))
     return joined(told, words.between)
 
 
@@ -215,6 +215,7 @@ def _chosen(
         before=words.with_interval(estimate(original["accuracy"])),
         difference=words.signed_points(difference.value),
         range=words.signed_range(difference),
+        level=_level(found),
         path=Code(str(one["path"])),
     )
 
@@ -272,8 +273,14 @@ def _named(
         yield say(words.chosen, name=name) if one["name"] == found["chosen"] else name, one
 
 
-def _candidates(named: Sequence[tuple[Text, Mapping[str, Any]]], words: Words) -> Table:
-    columns = tuple(Column(title, small, number=k >= 5) for k, (title, small) in enumerate(words.compress_columns))
+def _level(found: Mapping[str, Any]) -> str:
+    """Write the confidence level of the differences, in percent; results of before the level was shared tell none."""
+    return f"{100 * float(found.get('confidence_level', 0.95)):.3g}"
+
+
+def _candidates(named: Sequence[tuple[Text, Mapping[str, Any]]], found: Mapping[str, Any], words: Words) -> Table:
+    heads = [(title, small.format(level=_level(found))) for title, small in words.compress_columns]
+    columns = tuple(Column(title, small, number=k >= 5) for k, (title, small) in enumerate(heads))
     rows = tuple(_candidate(name, one, words) for name, one in named)
     return Table(columns, rows, words.compress_caption, "shipping")
 
