@@ -263,8 +263,7 @@ def over_classes(mean: Estimate, parts: Sequence[Estimate]) -> Estimate:
     """Widen the interval of a mean over classes to what the intervals of the classes leave open.
 
     A class of few pictures that are all right, or all wrong, does not vary in any resample, and counts as much as the
-    others: of 500 pictures of one class and five of another (recall 0.98 and 0.9), a bootstrap's interval held the truth in
-    36 % of 120 trials, this one in 93 % of 400.
+    others: a bootstrap alone would call it certain (tests/test_scores.py simulates it).
 
     Args:
         mean: Of the parts, each counting alike.
