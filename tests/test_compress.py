@@ -17,7 +17,7 @@ import torch
 from linnaeus import story
 from linnaeus.classifier import Classifier
 from linnaeus.config import validate
-from linnaeus.errors import CheckFailed, Interrupted, ModelError, SettingsError
+from linnaeus.errors import CheckFailed, Interrupted, ModelError, SettingsError, UnfitError
 from linnaeus.learn.fit import Fit
 from linnaeus.metrics.abstention import Judgement
 from linnaeus.metrics.calibration import Calibration
@@ -385,6 +385,21 @@ def test_the_command_prints_the_front_and_fails_where_nothing_meets_the_target(r
     assert code == 3
     assert "no candidate is 500 times as fast" in said
     assert "original, float32, ONNX" in printed
+
+
+def test_a_means_that_the_network_offers_no_hold_to_is_left_out_and_told(run, tmp_path):
+    """Pictures of 16 px cannot be made smaller, and no block of the network can go."""
+    demand = Demand(named("onnx"), max_drop=0.2)
+    found = story.squeeze(run.folder, demand, story.Means(("int8", "distil")), out=tmp_path / "out")
+    assert [one["name"] for one in found["candidates"]] == ["original, int8, ONNX"]
+    assert "50% of the arithmetic" in found["left_out"]["distilled"]
+    assert "distilled was left out: 50% of the arithmetic" in tell(found)
+
+
+def test_where_no_other_means_was_wanted_it_is_an_error(run, tmp_path):
+    demand = Demand(named("onnx"), precisions=())
+    with pytest.raises(UnfitError, match="50% of the arithmetic"):
+        story.squeeze(run.folder, demand, story.Means(("distil",)), out=tmp_path / "out")
 
 
 def test_unknown_means_and_targets_are_refused(run, command):

@@ -26,9 +26,11 @@ NETWORKS = {
 PACKAGES = {name: one.needs[0] for name, one in METHODS.items()}
 
 
-def untrained(name, size_px, channels=3, classes=4):
+def untrained(name, size_px, channels=3, classes=4, **options):
     torch.manual_seed(3)
-    network = zoo.create(name, num_classes=classes, size_px=size_px, channels=channels, weights="none")
+    network = zoo.create(
+        name, num_classes=classes, size_px=size_px, channels=channels, weights="none", options=options
+    )
     about = Preprocessing(size_px=size_px, channels=channels, mean=(0.5,) * channels, std=(0.5,) * channels)
     return Classifier(network, name, tuple("abcdef"[:classes]), about)
 
@@ -63,6 +65,16 @@ def test_every_method_gives_a_heat_map_for_every_kind_of_network(method, network
         np.random.seed(2)
         torch.rand(3)
         np.testing.assert_array_equal(METHODS[method].draw(subject, picture, k, 7), heat)
+
+
+@pytest.mark.parametrize("method", ["grad-cam", "layer-cam"])
+def test_a_network_of_several_views_shows_its_map_of_the_picture_as_it_is(method, subjects):
+    picture = a_picture(32)
+    several = Subject.of(untrained("small-32", 32, views=6))
+    expected = METHODS[method].draw(subjects["small-32"], picture, 1, 7)
+    np.testing.assert_allclose(METHODS[method].draw(several, picture, 1, 7), expected, atol=1e-5)
+    assert several.network.views == 6
+
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -6,6 +6,7 @@ from torch.nn import functional
 from linnaeus.errors import ModelError
 from linnaeus.nn import zoo
 from linnaeus.nn.head import features, linear_head
+from linnaeus.nn.small import in_one_view
 from linnaeus.nn.stages import stages
 
 
@@ -115,6 +116,14 @@ def test_it_learns_from_pictures_as_they_are_however_many_views_it_takes_later(n
 def test_the_head_reads_the_mean_of_what_is_seen_in_all_views(net, x, views):
     made = with_views(net, views)
     torch.testing.assert_close(made.head(features(made, x)), made(x))
+
+
+def test_in_one_view_it_has_the_very_same_layers_and_stays_as_it_was(net, x):
+    six = with_views(net, 6)
+    single = in_one_view(six)
+    assert torch.equal(single(x), net.eval()(x))
+    assert single.blocks is six.blocks
+    assert six.views == 6
 
 
 def test_another_number_of_views_is_refused():

@@ -58,6 +58,10 @@ class ModelError(LinnaeusError):
     """A network, weights or a model folder that cannot be used."""
 
 
+class UnfitError(ModelError):
+    """A means of making a network smaller that this network offers no hold to."""
+
+
 class RunError(LinnaeusError):
     """A run folder that is not what the command needs."""
 

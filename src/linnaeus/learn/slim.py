@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from linnaeus.config import OptimSettings, Recipe, validate
-from linnaeus.errors import ModelError, SettingsError
+from linnaeus.errors import ModelError, UnfitError, SettingsError
 from linnaeus.learn.balance import Settled, settle_without_head
 from linnaeus.learn.course import Fitted
 from linnaeus.learn.distill import Teacher
@@ -139,7 +139,7 @@ def slim(
         talk: Where words and progress go.
 
     Raises:
-        ModelError: The network can't be made so small in any of the ways.
+        UnfitError: The network can't be made so small in any of the ways.
         Interrupted: Ctrl-C; the state is saved.
     """
     talk, clock = talk or Talk(), clock or Clock()
@@ -194,7 +194,7 @@ def _choose(
             failed[way] = str(error)
             talk.say(f"{way}: {error}")
     if not found:
-        raise ModelError(
+        raise UnfitError(
             f"{how.keep:.0%} of the arithmetic should be kept.",
             got="; ".join(f"{way}: {said.splitlines()[0]}" for way, said in failed.items()),
             fix="keep more, or distil it into another network.",

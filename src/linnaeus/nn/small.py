@@ -8,6 +8,7 @@ Source:
 
 from __future__ import annotations
 
+import copy
 import itertools
 from typing import Any
 
@@ -142,6 +143,15 @@ class SmallNet(nn.Module):
         self.stem.weight.copy_(torch.cat([filters, -filters]))
         assert self.stem.bias is not None
         nn.init.zeros_(self.stem.bias)
+
+
+def in_one_view(network: nn.Module) -> nn.Module:
+    """Let a small network look at the picture as it is only, with the very same layers; another is given as it is."""
+    if not isinstance(network, SmallNet):
+        return network
+    single = copy.copy(network)
+    single.views = 1
+    return single
 
 
 def _moved(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from linnaeus.atomic import write_json
-from linnaeus.errors import ModelError, SettingsError
+from linnaeus.errors import ModelError, SettingsError, UnfitError
 from linnaeus.metrics.gate import non_inferior
 from linnaeus.records import Preprocessing
 from linnaeus.targets import Target, require
@@ -114,6 +114,7 @@ def compress(variants: Sequence[Variant], at: At, folder: Path, demand: Demand, 
     Raises:
         SettingsError: The demand is out of range, or the folder holds what compress did not write.
         ModelError: A runtime is not installed.
+        UnfitError: The network offers no hold to any means that was wanted.
     """
     _check(demand)
     with swapped_in(folder) as fresh:
@@ -126,10 +127,11 @@ def _compress(
     """Compress into a fresh folder, and tell of it as what it will be."""
     candidates: list[Candidate] = []
     # All training comes first: a process in which PyTorch trains after TensorFlow was loaded may crash.
-    networks = [_made(variant, fresh, talk) for variant in variants]
+    made, left_out = _all_made(variants, fresh, demand, talk)
+    networks = [classifier for _, classifier in made]
     original, among = networks[0], _chosen_among(networks, demand)
     with tempfile.TemporaryDirectory() as scratch:
-        for variant, classifier in zip(variants, networks, strict=True):
+        for variant, classifier in made:
             with talk.stage(f"{variant.name}, files"):
                 pictures = at(classifier.preprocessing)
                 candidates += write_files(variant, classifier, pictures, fresh, Path(scratch), demand, among, talk)
@@ -151,10 +153,32 @@ def _compress(
         "eager_ms": speeds[EAGER].p50_ms,
         "original": base,
         "candidates": [row for row in rows if row is not base],
+        "left_out": left_out,
         "chosen": None if choice.chosen is None else rows[choice.chosen]["name"],
         "path": None if choice.chosen is None else rows[choice.chosen]["path"],
         "why": choice.why,
     }
+
+
+def _all_made(
+    variants: Sequence[Variant], folder: Path, demand: Demand, talk: Talk
+) -> tuple[list[tuple[Variant, Classifier]], dict[str, str]]:
+    """Make every network; also tell which cannot be made of this one, and why.
+
+    Raises:
+        UnfitError: None can, and nothing else was wanted.
+    """
+    made: list[tuple[Variant, Classifier]] = []
+    left_out: dict[str, UnfitError] = {}
+    for variant in variants:
+        try:
+            made.append((variant, _made(variant, folder, talk)))
+        except UnfitError as error:
+            left_out[variant.name] = error
+            talk.say(f"{variant.name}: left out")
+    if left_out and len(made) == 1 and not demand.precisions:
+        raise next(iter(left_out.values()))
+    return made, {name: f"{error.rule} {error.got}" for name, error in left_out.items()}
 
 
 def _made(variant: Variant, folder: Path, talk: Talk) -> Classifier:

@@ -78,6 +78,6 @@ def _cam(method: Any, subject: Subject, picture: np.ndarray, k: int) -> np.ndarr
     place = subject.feature_map
     # The weights are frozen: the input asks for the gradient, so that there is one at the feature map.
     x = subject.normalised(picture).detach().requires_grad_()
-    with torch.enable_grad(), method(subject.network, [place.layer], reshape_transform=place.to_nchw) as cam:
+    with torch.enable_grad(), method(subject.in_one_view, [place.layer], reshape_transform=place.to_nchw) as cam:
         found = cam(x, [ClassifierOutputTarget(k)])[0]
     return heat_map(found, subject.size_px)

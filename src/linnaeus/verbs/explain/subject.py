@@ -17,6 +17,7 @@ from linnaeus.learn.engine import Engine
 from linnaeus.learn.infer import infer
 from linnaeus.nn.head import headless
 from linnaeus.nn.input import FromBytes
+from linnaeus.nn.small import in_one_view
 from linnaeus.verbs.explain.target import FeatureMap, find_feature_map
 
 if TYPE_CHECKING:
@@ -59,15 +60,20 @@ class Subject:
         return self.classifier.preprocessing.size_px
 
     @cached_property
+    def in_one_view(self) -> nn.Module:
+        """The network as it looks at the picture as it is: of several views, each has a feature map of its own."""
+        return in_one_view(self.network)
+
+    @cached_property
     def feature_map(self) -> FeatureMap:
-        """The last map before the network gives up places.
+        """The last map before the network gives up places, of `in_one_view`.
 
         Raises:
             ModelError: It has none.
         """
         shape = (self.size_px, self.size_px, self.classifier.preprocessing.channels)
         example = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
-        return find_feature_map(self.network, self.normalised(example))
+        return find_feature_map(self.in_one_view, self.normalised(example))
 
     def refuse_unfit(self, methods: Iterable[Method]) -> None:
         """Find out before any picture whether the network can be explained by these methods.
