@@ -6,8 +6,8 @@
 Every run is a process of its own with a cold cache. Its seconds are those of the wall clock from the command to its end:
 imports, reading, learning, scoring, report; processor seconds are those of all its threads, which a busy machine hardly
 changes. Runs are kept in cifar10.jsonl beside this script: a series may be stopped and gone on with. The table is made of
-those with the recipe as it stands on a machine like this one, and a seed that is there is not run again: delete the lines
-of a preset when code that trains or scores it has changed.
+those with the recipe as it stands, whatever machine they ran on (it is named below the table), and a seed that is there is not
+run again: delete the lines of a preset when code that trains or scores it has changed.
 
 --lessons: the first CIFAR-10 lesson of Keras (on TensorFlow, in an environment of its own) and the SimpleCNN lesson of
 PyTorch, each for all its epochs; its seconds count from the start of its process to the end of the epoch that was best on
@@ -103,9 +103,9 @@ def presets(source: Path, asked: argparse.Namespace) -> str:
 
 
 def kept(name: str) -> list[Run]:
-    """Read the runs of a preset as it stands now, on a machine like this one."""
+    """Read the runs of a preset as it stands now."""
     runs = [Run(**json.loads(line)) for line in KEPT.read_text().splitlines()] if KEPT.is_file() else []
-    return [one for one in runs if (one.preset, one.recipe, one.machine) == (name, digest(name), machine())]
+    return [one for one in runs if (one.preset, one.recipe) == (name, digest(name))]
 
 
 def digest(name: str) -> str:

@@ -28,9 +28,7 @@ PACKAGES = {name: one.needs[0] for name, one in METHODS.items()}
 
 def untrained(name, size_px, channels=3, classes=4, **options):
     torch.manual_seed(3)
-    network = zoo.create(
-        name, num_classes=classes, size_px=size_px, channels=channels, weights="none", options=options
-    )
+    network = zoo.create(name, num_classes=classes, size_px=size_px, channels=channels, weights="none", options=options)
     about = Preprocessing(size_px=size_px, channels=channels, mean=(0.5,) * channels, std=(0.5,) * channels)
     return Classifier(network, name, tuple("abcdef"[:classes]), about)
 
@@ -74,7 +72,6 @@ def test_a_network_of_several_views_shows_its_map_of_the_picture_as_it_is(method
     expected = METHODS[method].draw(subjects["small-32"], picture, 1, 7)
     np.testing.assert_allclose(METHODS[method].draw(several, picture, 1, 7), expected, atol=1e-5)
     assert several.network.views == 6
-
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -1,4 +1,5 @@
 import os
+import platform
 
 import pytest
 
@@ -50,3 +51,24 @@ def test_a_process_may_have_as_many_files_as_the_system_permits():
         assert not machine.allow_more_files()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (now, most))
+
+
+@pytest.mark.parametrize(
+    ("lines", "name"),
+    [
+        (["cpu family\t: 25", "model\t\t: 17", "model name\t: AMD EPYC"], "AMD EPYC (family 25, model 17)"),
+        (["model name\t: Virtual: 2 GHz", "model name\t: another"], "Virtual: 2 GHz"),
+    ],
+)
+def test_processors_that_clouds_call_by_one_name_are_told_apart(tmp_path, monkeypatch, lines, name):
+    monkeypatch.setattr(machine, "CPU_INFO", tmp_path / "cpuinfo")
+    (tmp_path / "cpuinfo").write_text("\n".join(["processor\t: 0", *lines, ""]))
+    assert machine.processor_name() == name
+
+
+@pytest.mark.parametrize("text", ["processor\t: 0\nBogoMIPS\t: 50.00\n", None])
+def test_where_the_system_gives_no_name_python_does(tmp_path, monkeypatch, text):
+    monkeypatch.setattr(machine, "CPU_INFO", tmp_path / "cpuinfo")
+    if text is not None:
+        (tmp_path / "cpuinfo").write_text(text)
+    assert machine.processor_name() == (platform.processor() or platform.machine())

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from linnaeus.config import OptimSettings, Recipe, validate
-from linnaeus.errors import ModelError, UnfitError, SettingsError
+from linnaeus.errors import ModelError, SettingsError, UnfitError
 from linnaeus.learn.balance import Settled, settle_without_head
 from linnaeus.learn.course import Fitted
 from linnaeus.learn.distill import Teacher
