@@ -392,8 +392,9 @@ def test_a_means_that_the_network_offers_no_hold_to_is_left_out_and_told(run, tm
     demand = Demand(named("onnx"), max_drop=0.2)
     found = story.squeeze(run.folder, demand, story.Means(("int8", "distil")), out=tmp_path / "out")
     assert [one["name"] for one in found["candidates"]] == ["original, int8, ONNX"]
-    assert "50% of the arithmetic" in found["left_out"]["distilled"]
-    assert "distilled was left out: 50% of the arithmetic" in tell(found)
+    assert [note.split(" should")[0] for note in found["notes"]] == ["distilled was left out: 50% of the arithmetic"]
+    assert found["notes"][0] in tell(found)
+    assert "distilled was left out" in (run.folder / "report.md").read_text(encoding="utf-8")
 
 
 def test_where_no_other_means_was_wanted_it_is_an_error(run, tmp_path):

@@ -127,7 +127,7 @@ def _compress(
     """Compress into a fresh folder, and tell of it as what it will be."""
     candidates: list[Candidate] = []
     # All training comes first: a process in which PyTorch trains after TensorFlow was loaded may crash.
-    made, left_out = _all_made(variants, fresh, demand, talk)
+    made, notes = _all_made(variants, fresh, demand, talk)
     networks = [classifier for _, classifier in made]
     original, among = networks[0], _chosen_among(networks, demand)
     with tempfile.TemporaryDirectory() as scratch:
@@ -153,7 +153,7 @@ def _compress(
         "eager_ms": speeds[EAGER].p50_ms,
         "original": base,
         "candidates": [row for row in rows if row is not base],
-        "left_out": left_out,
+        "notes": notes,
         "chosen": None if choice.chosen is None else rows[choice.chosen]["name"],
         "path": None if choice.chosen is None else rows[choice.chosen]["path"],
         "why": choice.why,
@@ -162,23 +162,23 @@ def _compress(
 
 def _all_made(
     variants: Sequence[Variant], folder: Path, demand: Demand, talk: Talk
-) -> tuple[list[tuple[Variant, Classifier]], dict[str, str]]:
-    """Make every network; also tell which cannot be made of this one, and why.
+) -> tuple[list[tuple[Variant, Classifier]], list[str]]:
+    """Make every network; note which cannot be made of this one, and why.
 
     Raises:
         UnfitError: None can, and nothing else was wanted.
     """
     made: list[tuple[Variant, Classifier]] = []
-    left_out: dict[str, UnfitError] = {}
+    unfit: dict[str, UnfitError] = {}
     for variant in variants:
         try:
             made.append((variant, _made(variant, folder, talk)))
         except UnfitError as error:
-            left_out[variant.name] = error
+            unfit[variant.name] = error
             talk.say(f"{variant.name}: left out")
-    if left_out and len(made) == 1 and not demand.precisions:
-        raise next(iter(left_out.values()))
-    return made, {name: f"{error.rule} {error.got}" for name, error in left_out.items()}
+    if unfit and len(made) == 1 and not demand.precisions:
+        raise next(iter(unfit.values()))
+    return made, [f"{name} was left out: {error.rule} Got: {error.got}" for name, error in unfit.items()]
 
 
 def _made(variant: Variant, folder: Path, talk: Talk) -> Classifier:

@@ -19,7 +19,7 @@ def tell(document: Mapping[str, Any]) -> str:
         f"differences have {100 * document['confidence_level']:.3g} % intervals: "
         f"{len(document['candidates'])} candidates share the gate's 5 %."
     )
-    lines += [f"{name} was left out: {why}" for name, why in document["left_out"].items()]
+    lines += document["notes"]
     if "plot" in document:
         lines.append(f"accuracy against time, drawn: {document['plot']}")
     if document["chosen"]:
