@@ -1,7 +1,9 @@
+import contextlib
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -387,6 +389,12 @@ def test_decisions_from_many_connections_at_once_all_count(client, path):
         thread.join()
     assert len(read(path).standing) == 20
     assert client("overview")["kinds"][0]["decided"] == 20
+
+
+def test_a_busy_server_lets_many_connections_wait(desk):
+    with Server(desk) as server, contextlib.ExitStack() as waiting:
+        for _ in range(64):
+            waiting.enter_context(socket.create_connection(server.server_address, timeout=0.5))
 
 
 def test_a_full_disk_is_told_and_nothing_counts_as_decided(client, path, monkeypatch):
