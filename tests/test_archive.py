@@ -211,6 +211,16 @@ def test_a_damaged_file_of_a_zip_is_set_aside_and_the_rest_is_used(tmp_path, met
     assert "damaged in the archive" in findings[0].evidence
 
 
+@pytest.mark.parametrize(
+    "damage", [lambda whole: whole.replace(b"cat/b", b"cat/c"), lambda whole: whole[: 2 * 512 + 100]]
+)
+def test_a_damaged_header_of_a_tar_is_not_taken_for_its_end(tmp_path, damage):
+    path = tarred(tmp_path / "a.tar", {"cat/a.jpg": b"A", "cat/b.jpg": b"B", "cat/d.jpg": b"D"})
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(SourceError, match="whole zip or tar"):
+        unpack(path, tmp_path / "cache", source="a")
+
+
 @pytest.mark.parametrize("ending", ["tar.gz", "tar.bz2", "tar.xz"])
 def test_a_damaged_tar_is_refused(tmp_path, ending):
     files = {f"cat/{n}.jpg": random.Random(n).randbytes(25_000).hex().encode() for n in range(60)}

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 from linnaeus.data.filenames import printable
 from linnaeus.data.folders import Progress, build_once, file_key
@@ -33,7 +33,7 @@ _CHUNK = 1 << 20
 _LONGEST_LINK = 4096
 _UTF_8 = 0x800
 
-VERSION = 2
+VERSION = 3
 """Raise it when archives are unpacked otherwise: what lies in caches is unpacked anew."""
 
 
@@ -209,8 +209,19 @@ def _write(entry: _Entry, target: Path, unpacking: _Unpacking) -> None:
             raise
 
 
+class _Header(tarfile.TarInfo):
+    """A header of a tar. One that is damaged is an error: `tarfile` takes it for the end, and all after it would be lost."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore[attr-defined]
+            raise tarfile.ReadError(str(error)) from None
+
+
 def _tar_entries(file: IO[bytes], count: Callable[[int], None]) -> Iterator[_Entry]:
-    with tarfile.open(fileobj=file, mode="r:*") as tar:
+    with tarfile.open(fileobj=file, mode="r:*", tarinfo=_Header) as tar:
         for member in tar:
             kind = "other"
             if member.isreg():
@@ -220,7 +231,7 @@ def _tar_entries(file: IO[bytes], count: Callable[[int], None]) -> Iterator[_Ent
             elif member.islnk() or member.issym():
                 kind = "link"
             yield _Entry(member.name, kind, partial(tar.extractfile, member), alone=False)
-        # A damaged header looks like the end, and damaged pixels like others: the checksum after all of it tells.
+        # Damaged pixels look like others: the checksum after all of it tells, where it is compressed.
         while tar.fileobj and (rest := tar.fileobj.read(_CHUNK)):
             count(len(rest))
 
