@@ -64,6 +64,25 @@ def test_a_folder_that_no_export_wrote_is_left_alone(run, tmp_path, name, comman
     assert theirs.read_text() == "theirs"
 
 
+def test_a_server_s_model_of_others_is_left_alone_before_anything_is_written(run, tmp_path, command):
+    theirs = tmp_path / "triton/many/config.pbtxt"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("theirs")
+    options = ("--to", "onnx", "--repository", "triton", "--out", tmp_path, "--pictures", "4")
+    code, _, said = command("export", run.folder, *options)
+    assert code == 2
+    assert f"{theirs.parent} should be free" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["triton"]
+
+
+def test_proved_files_are_laid_out_for_a_server(run, tmp_path, command):
+    options = ("--to", "onnx", "--repository", "triton", "--out", tmp_path, "--pictures", "4")
+    code, said, _ = command("export", run.folder, *options)
+    assert code == 0
+    assert str(tmp_path / "triton") in said
+    assert (tmp_path / "triton/many/1/model.onnx").read_bytes() == (tmp_path / "onnx/model.onnx").read_bytes()
+
+
 def test_the_run_and_the_folder_of_each_file_keep_the_proof(run, exported):
     assert run.result("export")["files"].keys() == exported["files"].keys()
     beside = json.loads((run.folder / "exports/onnx/export.json").read_text())
@@ -94,8 +113,9 @@ def test_a_file_that_answers_otherwise_fails_and_leaves_its_evidence(run, export
     monkeypatch.setattr(OnnxRunner, "run", wrong)
     good = (run.folder / "exports/onnx/model.onnx").read_bytes()
     with pytest.raises(CheckFailed, match="ONNX") as failure:
-        story.ship(run.folder, story.Wanted(named("onnx"), pictures=20))
+        story.ship(run.folder, story.Wanted(named("onnx"), pictures=20, repository="triton"))
     assert failure.value.exit_code == 3
+    assert not (run.folder / "exports/triton").exists(), "a server would have answered with it"
     assert len(read_csv(run.folder / "exports/onnx.failed/evidence.csv")) == 20
     assert (run.folder / "exports/onnx/model.onnx").read_bytes() == good
 

@@ -14,7 +14,7 @@ from linnaeus.story.shown import precision_of, shown_of_run, shown_of_source
 from linnaeus.talk import Talk
 from linnaeus.targets import Target
 from linnaeus.targets.environment import said_to
-from linnaeus.targets.repository import write_repository
+from linnaeus.targets.repository import model_names, write_repository
 from linnaeus.verbs.export import Demand, export, refuse_failures
 from linnaeus.verbs.report import report
 
@@ -63,9 +63,12 @@ def ship(
         The document "export".
 
     Raises:
-        CheckFailed: A file does not answer as the classifier does; its folder NAME.failed holds the evidence.
+        CheckFailed: A file does not answer as the classifier does; its folder NAME.failed holds the evidence, and no
+            repository is written.
         SettingsError: 8 bits are wanted of a model folder, which has no training pictures.
     """
+    from linnaeus.targets.graph import card_of
+
     talk = talk or Talk()
     classifier = Classifier.load(model, trust_code=trust_code)
     run = Run.open(model) if source is None else None
@@ -79,17 +82,17 @@ def ship(
             shown = shown_of_source(opened, classes, how, wanted.pictures, any_size=any_size)
         precision = precision_of(wanted.precision, model, classes, how)
     folder = out or Path(model) / "exports"
+    card = card_of(classifier, wanted.demand.outputs, wanted.demand.layout, any_size)
+    if wanted.repository:
+        model_names(wanted.repository, [target.name for target in wanted.targets], folder, card)
     with said_to(talk.say):
         found = export(classifier, wanted.targets, folder, shown, replace(wanted.demand, precision=precision), talk)
-    if wanted.repository:
-        from linnaeus.targets.graph import card_of
-
-        files = {name: Path(one["path"]) for name, one in found["files"].items()}
-        card = card_of(classifier, wanted.demand.outputs, wanted.demand.layout, any_size)
-        found["repository"] = str(write_repository(wanted.repository, files, folder, card))
     if run is not None:
         kept = run.result("export")["files"] if run.has_result("export") else {}
         run.write_result("export", found | {"files": kept | found["files"]})
         report(run)
     refuse_failures(found)
+    if wanted.repository:
+        files = {name: Path(one["path"]) for name, one in found["files"].items()}
+        found["repository"] = str(write_repository(wanted.repository, files, folder, card))
     return found

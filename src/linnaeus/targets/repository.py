@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -69,23 +69,32 @@ def write_repository(kind: str, files: Mapping[str, Path], folder: Path, card: C
     Raises:
         SettingsError: There is no such kind, it knows none of the files, or somebody else's model has our name.
     """
-    if kind not in TAKES:
-        raise SettingsError(f"a repository should be one of {', '.join(TAKES)}.", got=kind)
-    found = {name: _served(name, path) for name, path in files.items() if name in TAKES[kind]}
-    usable = {name: path for name, path in found.items() if path is not None}
-    if not usable:
-        raise SettingsError(
-            f"a repository of {kind} holds {' or '.join(TAKES[kind])}.",
-            got=", ".join(files) or "no file",
-            fix=f"--to {TAKES[kind][0]} --repository {kind}",
-        )
+    usable = {target: served for target, path in files.items() if (served := _served(target, path)) is not None}
     place = folder / kind
-    names = {target: model_name(card) + (f"_{target}" if len(usable) > 1 else "") for target in usable}
-    for name in names.values():
-        _refuse_others(place, name)
-    for target, name in names.items():
+    for target, name in model_names(kind, tuple(usable), folder, card).items():
         _replace(kind, place, name, target, usable[target], card)
     return place
+
+
+def model_names(kind: str, targets: Sequence[str], folder: Path, card: Card) -> dict[str, str]:
+    """Say by which name each target's file is served in FOLDER/KIND/; those that the server does not know are left out.
+
+    Raises:
+        SettingsError: As `write_repository`; asked beforehand, it spares the making of files that have no place there.
+    """
+    if kind not in TAKES:
+        raise SettingsError(f"a repository should be one of {', '.join(TAKES)}.", got=kind)
+    known = [target for target in targets if target in TAKES[kind]]
+    if not known:
+        raise SettingsError(
+            f"a repository of {kind} holds {' or '.join(TAKES[kind])}.",
+            got=", ".join(targets) or "no file that is ready to be served",
+            fix=f"--to {TAKES[kind][0]} --repository {kind}",
+        )
+    names = {target: model_name(card) + (f"_{target}" if len(known) > 1 else "") for target in known}
+    for name in names.values():
+        _refuse_others(folder / kind, name)
+    return names
 
 
 def _refuse_others(place: Path, name: str) -> None:

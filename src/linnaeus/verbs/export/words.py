@@ -42,6 +42,8 @@ def tell(document: Mapping[str, Any]) -> str:
     rows: list[tuple[str, ...]] = [HEADS, *(_row(one) for one in document["files"].values())]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    if "repository" in document:
+        lines.append(f"\nlaid out for a server in {document['repository']}")
     return "\n".join(lines)
 
 
