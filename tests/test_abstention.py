@@ -164,6 +164,34 @@ def test_groups_are_never_divided():
     assert len(calibrating) + len(held) == 100
 
 
+def test_one_picture_of_each_group_is_held():
+    pictures = drawn(90)
+    groups = [f"patient {n // 4}" if n < 60 else "" for n in range(90)]
+    made = Judgement.make(pictures, groups=groups)
+    rows = [
+        int((pictures.probabilities.astype(np.float32) == p.astype(np.float32)).all(1).argmax())
+        for p in made.held.probabilities
+    ]
+    assert sorted(groups[row] for row in rows) == sorted([""] * 30 + [f"patient {n}" for n in range(15)])
+    assert "one picture is held" in made.promise(0.1).why
+    assert "one picture is held" in Judgement.of(made.arrays(), made.held.classes).promise(0.1).why
+    assert "one picture is held" not in Judgement.make(pictures).promise(0.1).why
+
+
+def test_a_promise_for_new_groups_is_kept_where_groups_stand_and_fall_together():
+    rng, broken = np.random.default_rng(0), {"groups": 0, "alone": 0}
+    labels, groups = np.zeros(1200, dtype=int), np.repeat([f"patient {n}" for n in range(60)], 20).tolist()
+    for _ in range(200):
+        # Twelve of a hundred patients are answered wrongly, in all of their pictures.
+        wrong = np.repeat(rng.random(60) < 0.12, 20)
+        p = np.where(wrong[:, None], [0.1, 0.9], [0.9, 0.1])
+        held = Predictions(p, labels, tuple(map(str, range(1200))), ("a", "b"))
+        for name, given in {"groups": groups, "alone": None}.items():
+            broken[name] += Judgement.make(held, groups=given).promise(0.1).possible
+    assert broken["groups"] / 200 <= 0.06
+    assert broken["alone"] / 200 > 0.15, "else this test would show nothing"
+
+
 def test_pictures_without_a_group_go_by_themselves():
     calibrating, held = divide(np.zeros(100, dtype=int), groups=["one"] * 2 + [""] * 98)
     assert min(len(calibrating), len(held)) > 40

@@ -55,6 +55,24 @@ def test_of_twelve_models_at_the_margin_one_passes_in_at_most_five_of_a_hundred_
     assert passed / 200 < 0.08
 
 
+def test_pictures_that_stand_and_fall_with_their_group_are_no_more_than_groups():
+    draw, passed = np.random.default_rng(0), {"groups": 0, "alone": 0}
+    groups = np.repeat([f"patient {n}" for n in range(200)], 10)
+    for _ in range(300):
+        # One patient of ten loses half of the pictures, which is five points in all: exactly the margin.
+        after = ~(np.repeat(draw.random(200) < 0.1, 10) & (draw.random(2000) < 0.5))
+        for name, given in {"groups": groups.tolist(), "alone": None}.items():
+            passed[name] += non_inferior(right(2000, []), after, 0.05, groups=given).passed
+    assert passed["groups"] / 300 < 0.08
+    assert passed["alone"] / 300 > 0.15, "else this test would show nothing"
+
+
+def test_pictures_without_a_group_and_a_single_group_are_no_error():
+    alone, without = (non_inferior(right(50, []), right(50, [3]), 0.1, groups=given) for given in (None, [""] * 50))
+    assert alone == without
+    assert non_inferior(right(50, []), right(50, [3]), 0.1, groups=["a"] * 50).difference.low == -1
+
+
 def test_models_that_share_the_level_have_wider_intervals_that_say_so():
     one, many = (non_inferior(right(1000, []), right(1000, [1, 2]), 0.01, candidates=count) for count in (1, 10))
     assert one.passed

@@ -73,10 +73,15 @@ def test_every_class_keeps_its_number_of_pictures():
 
 def test_pictures_of_a_group_are_drawn_together():
     labels = np.repeat([0, 1], 12)
-    units = units_of(labels, [f"g{i // 3}" for i in range(24)])
+    units = units_of(len(labels), [f"g{i // 3}" for i in range(24)])
     weights = next(resample_weights(units, labels, 0, 20)).reshape(20, 8, 3)
     assert (weights == weights[:, :, :1]).all()
     assert weights.sum(axis=(1, 2)) == pytest.approx(np.full(20, 24))
+
+
+def test_pictures_without_a_group_belong_to_nobody():
+    assert units_of(5, ["a", "", "b", "a", ""]).tolist() == [0, 1, 2, 0, 3]
+    assert units_of(3, None).tolist() == [0, 1, 2]
 
 
 def test_sums_are_the_same_for_many_columns_and_for_few(monkeypatch):

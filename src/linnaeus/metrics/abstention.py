@@ -10,6 +10,7 @@ import numpy as np
 
 from linnaeus.errors import ModelError, SourceError
 from linnaeus.metrics.conformal import METHODS, PredictionSets, SetScores, fit_sets, measure_sets
+from linnaeus.metrics.intervals import units_of
 from linnaeus.metrics.selective import Promise, aurc, excess_aurc, measure_promise, promise, risk_coverage
 from linnaeus.metrics.unknown import Choice, Detector, Seen, UnknownScores, read_detector
 from linnaeus.records import Predictions
@@ -53,30 +54,47 @@ class Judgement:
     the training. They are kept in single precision, and new probabilities are rounded alike before they are compared.
 
     What the guarantees assume: new pictures come from where the held ones come from (exchangeable); and the held ones
-    took part neither in training nor in calibration. If the best of several networks, or of several epochs of one, was
-    chosen by its results on the held pictures, all of these count as `candidates`, and promises are made for all of them
-    together. Prediction sets do not know of `candidates`: a choice among a few networks moves their coverage little.
+    took part neither in training nor in calibration. Pictures of one group (a patient, a batch) are not independent of
+    each other, so one of each group is held, and the guarantees are for a picture of a new group. If the best of several
+    networks, or of several epochs of one, was chosen by its results on the held pictures, all of these count as
+    `candidates`, and promises are made for all of them together. Prediction sets do not know of `candidates`: a choice
+    among a few networks moves their coverage little.
 
     Attributes:
         held: Calibrated predictions of labelled pictures that calibration did not see, at most 2 million numbers.
         candidates: Number of networks that the held pictures chose among.
         detector: Tells how strange a picture is; None if there is none.
         strange_above: A picture that scores more is of no known class.
+        grouped: Some of the held pictures stand for a group of several.
+
+    Source:
+        R. Dunn, L. Wasserman, A. Ramdas (2022), Distribution-Free Prediction Sets for Two-Layer Hierarchical Models,
+        J. Am. Stat. Assoc., arXiv:1809.07441 (one picture of each group).
     """
 
     held: Predictions
     candidates: int = 1
     detector: Detector | None = None
     strange_above: float = np.inf
+    grouped: bool = False
 
     @classmethod
-    def make(cls, held: Predictions, *, candidates: int = 1, choice: Choice | None = None, seed: int = 0) -> Judgement:
-        """Keep what is needed of the held pictures; of too many an even random sample.
+    def make(
+        cls,
+        held: Predictions,
+        *,
+        candidates: int = 1,
+        choice: Choice | None = None,
+        groups: Sequence[str] | None = None,
+        seed: int = 0,
+    ) -> Judgement:
+        """Keep what is needed of the held pictures: one of each group, drawn at random; of too many an even random sample.
 
         Args:
             held: Rows with label -1 are left out.
             candidates: Number of networks that these pictures chose among, 1 or more.
             choice: The detector of strange pictures with its threshold.
+            groups: A name per row; "" is no group.
             seed: Of the sample.
 
         Raises:
@@ -86,11 +104,13 @@ class Judgement:
         if np.isnan(known.probabilities).any():
             raise SourceError("probabilities should be numbers.", got="NaN among the held pictures")
         most = max(1, NUMBERS_AT_MOST // len(held.classes))
-        rows = np.sort(np.random.default_rng(seed).permutation(len(known))[:most])
+        named = None if groups is None else [groups[row] for row in np.flatnonzero(held.labels >= 0).tolist()]
+        units, drawn = units_of(len(known), named), np.random.default_rng(seed).permutation(len(known))
+        alone = drawn[np.sort(np.unique(units[drawn], return_index=True)[1])]
+        rows = np.sort(alone[:most])
         kept = _held(known.probabilities[rows], known.labels[rows], held.classes)
-        if choice is None:
-            return cls(kept, candidates)
-        return cls(kept, candidates, choice.detector, choice.threshold)
+        made = cls(kept, candidates, grouped=len(alone) < len(known))
+        return made if choice is None else replace(made, detector=choice.detector, strange_above=choice.threshold)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Give everything as arrays, for a safetensors file; the class names stand in the model's config."""
@@ -100,6 +120,7 @@ class Judgement:
             "held.labels": self.held.labels.astype(np.int64),
             "candidates": np.array([self.candidates], dtype=np.int64),
             "strange_above": np.array([self.strange_above], dtype=np.float64),
+            "grouped": np.array([self.grouped], dtype=np.int64),
         }
         return own | {f"detector.{name}": np.ascontiguousarray(value) for name, value in detector.items()}
 
@@ -114,17 +135,18 @@ class Judgement:
         try:
             p_NK, labels = arrays["held.probabilities"], arrays["held.labels"]
             candidates, above = int(arrays["candidates"][0]), float(arrays["strange_above"][0])
+            grouped = bool(arrays["grouped"][0])
         except (KeyError, IndexError) as error:
             raise ModelError("the model should hold what its abstention rests on.", got=f"no {error}") from None
         if p_NK.shape != (len(labels), len(classes)):
             raise ModelError(f"the abstention should be for {len(classes)} classes.", got=f"shape {p_NK.shape}")
-        return cls(
-            _held(p_NK, labels, tuple(classes)), candidates, read_detector(detector) if detector else None, above
-        )
+        held, found = _held(p_NK, labels, tuple(classes)), read_detector(detector) if detector else None
+        return cls(held, candidates, found, above, grouped)
 
     def promise(self, max_error: float, *, confidence_level: float = 0.95) -> Promise:
         """Find the lowest confidence above which at most a share `max_error` of the answers is wrong; see `promise`."""
-        return promise(self.held, max_error, confidence_level=confidence_level, candidates=self.candidates)
+        made = promise(self.held, max_error, confidence_level=confidence_level, candidates=self.candidates)
+        return replace(made, why=f"{made.why} Of each group one picture is held.") if self.grouped else made
 
     def threshold(self, max_error: float) -> float | None:
         """Give the confidence from which on to answer; None where nothing can be promised, and `promise` says why."""
@@ -183,10 +205,9 @@ def divide(labels: np.ndarray, *, groups: Sequence[str] | None = None, seed: int
         Two ascending lists of row numbers. Of an odd number the larger half is held.
     """
     rows = np.flatnonzero(np.asarray(labels) >= 0)
-    names = [(groups[int(row)] if groups is not None else "") or int(row) for row in rows]
-    number = {name: at for at, name in enumerate(dict.fromkeys(names))}
-    first = np.random.default_rng(seed).permutation(len(number))[: len(number) // 2]
-    calibrates = np.isin([number[name] for name in names], first)
+    units = units_of(len(rows), None if groups is None else [groups[int(row)] for row in rows])
+    count = units.max(initial=-1) + 1
+    calibrates = np.isin(units, np.random.default_rng(seed).permutation(count)[: count // 2])
     return rows[calibrates], rows[~calibrates]
 
 

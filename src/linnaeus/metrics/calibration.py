@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from linnaeus.errors import ModelError, SourceError
-from linnaeus.metrics.intervals import wilson
+from linnaeus.metrics.intervals import units_of, wilson
 from linnaeus.records import Estimate, Predictions
 
 KINDS = ("none", "temperature", "vector", "isotonic")
@@ -150,10 +150,8 @@ def fit_calibration(
     scores, labels = checked_logits(logits), np.asarray(labels)
     rows = np.flatnonzero(labels >= 0)
     scores, labels = scores[rows], labels[rows]
-    names = [(groups[int(row)] if groups is not None else "") or int(row) for row in rows]
-    number = {name: at for at, name in enumerate(dict.fromkeys(names))}
-    units = np.array([number[name] for name in names], dtype=np.int64)
-    U = len(number)
+    units = units_of(len(rows), None if groups is None else [groups[int(row)] for row in rows])
+    U = int(units.max(initial=-1)) + 1
     if U < 2:
         return Calibration()
     enough = max(MANY_NUMBERS_NEED, 2 * scores.shape[1])

@@ -140,7 +140,7 @@ def cost_scores(
     chosen, likely = cheapest(p, costs), p.argmax(axis=1)
     paid, otherwise = costs[labels, chosen], costs[labels, likely]
     columns = np.stack([paid, otherwise, otherwise - paid, (p * costs[:, chosen].T).sum(axis=1)], axis=1)
-    units = units_of(labels, None if groups is None else [groups[int(row)] for row in rows])
+    units = units_of(len(labels), None if groups is None else [groups[int(row)] for row in rows])
     # Of one kind to the bootstrap: how many pictures there are of each class is chance too, and costs follow it.
     alike = np.zeros_like(labels)
     drawn = resample_sums(columns, units, alike, seed, resamples_for(units, resamples))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import Any
@@ -43,7 +44,14 @@ class Verdict:
         return asdict(self) | {"passed": self.passed}
 
 
-def non_inferior(right_before: np.ndarray, right_after: np.ndarray, max_drop: float, *, candidates: int = 1) -> Verdict:
+def non_inferior(
+    right_before: np.ndarray,
+    right_after: np.ndarray,
+    max_drop: float,
+    *,
+    candidates: int = 1,
+    groups: Sequence[str] | None = None,
+) -> Verdict:
     """Test whether a model loses less than `max_drop` of another one's accuracy, at the 5 % level.
 
     Whoever tests several models and takes one that passes gives chance as many tries. The level is then shared out
@@ -55,6 +63,7 @@ def non_inferior(right_before: np.ndarray, right_after: np.ndarray, max_drop: fl
         right_after: Where the cheaper one is right, on the same pictures.
         max_drop: Within 0..1.
         candidates: Number of models that are tested, this one included, 1 or more.
+        groups: As `accuracy_difference` takes them.
 
     Raises:
         SettingsError: The drop is out of range.
@@ -65,7 +74,7 @@ def non_inferior(right_before: np.ndarray, right_after: np.ndarray, max_drop: fl
     if not 0 < max_drop < 1:
         raise SettingsError("the accuracy that may be lost should be between 0 and 1.", got=f"{max_drop:g}")
     n, z, confidence_level = len(right_before), _z(candidates), 1 - 2 * LEVEL / candidates
-    difference = accuracy_difference(right_before, right_after, z=z)
+    difference = accuracy_difference(right_before, right_after, groups=groups, z=z)
 
     def verdict(word: str, why: str) -> Verdict:
         return Verdict(difference, confidence_level, max_drop, word, why)

@@ -47,11 +47,17 @@ def wilson_ends(share: float, n: float, *, z: float = Z_95) -> tuple[float, floa
     return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
 
 
-def units_of(labels: np.ndarray, groups: Sequence[str] | None) -> np.ndarray:
-    """Number what is drawn together: each picture, or each group; [N]."""
+def units_of(n: int, groups: Sequence[str] | None) -> np.ndarray:
+    """Number what belongs together, in the order of its first pictures: each group, and each picture without one; [n].
+
+    Args:
+        n: Number of pictures.
+        groups: A name per picture, "" of one that has none; None if no picture has one.
+    """
     if groups is None:
-        return np.arange(len(labels))
-    return np.unique(np.asarray(groups, dtype=str), return_inverse=True)[1].reshape(-1)
+        return np.arange(n)
+    number = dict[str | int, int]()
+    return np.array([number.setdefault(name or row, len(number)) for row, name in enumerate(groups)], dtype=np.int64)
 
 
 def strata_of(units: np.ndarray, labels: np.ndarray) -> list[np.ndarray]:

@@ -86,7 +86,7 @@ def calibration_errors(
         )
     rows = rows[np.argsort(np.asarray(predictions.ids, dtype=str)[rows], kind="stable")]
     p_NK, labels = predictions.probabilities[rows], predictions.labels[rows]
-    units = units_of(labels, [groups[int(row)] for row in rows] if groups is not None else None)
+    units = units_of(len(labels), [groups[int(row)] for row in rows] if groups is not None else None)
     confidence = p_NK.max(axis=1)
     scores = score(predictions, seed=seed, groups=groups).overall
     return {

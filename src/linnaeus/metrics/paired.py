@@ -162,10 +162,39 @@ def mcnemar(only_first: int | np.ndarray, only_second: int | np.ndarray) -> np.n
     return np.minimum(1.0, 2 * binom.cdf(fewer, both, 0.5))
 
 
-def accuracy_difference(right_first: np.ndarray, right_second: np.ndarray, *, z: float = Z_95) -> Estimate:
-    """Estimate the difference second - first of two accuracies, of which it is known who was right where, bool [N] each."""
-    only = int((right_first & ~right_second).sum()), int((right_second & ~right_first).sum())
-    return tango(*only, len(right_first), z=z)
+def accuracy_difference(
+    right_first: np.ndarray, right_second: np.ndarray, *, groups: Sequence[str] | None = None, z: float = Z_95
+) -> Estimate:
+    """Estimate the difference second - first of two accuracies, of which it is known who was right where, bool [N] each.
+
+    Args:
+        right_first: Where the first is right.
+        right_second: Where the second is right.
+        groups: A name per picture, "" of none: those of one group stand and fall together, and no interval is narrower
+            than without.
+        z: Standard normal quantile of either end; 1.96 gives 95 %.
+
+    Source:
+        Tango's score interval (see `tango`); with groups, wherever it is wider, that of the sums over groups with
+        Student's quantile: M. H. Hansen, W. N. Hurwitz, W. G. Madow (1953), Sample Survey Methods and Theory.
+    """
+    n, change = len(right_first), right_second.astype(np.float64) - right_first
+    alone = tango(int((change < 0).sum()), int((change > 0).sum()), n, z=z)
+    units = units_of(n, groups)
+    U = int(units.max(initial=-1)) + 1
+    if U in (0, n):
+        return alone
+    sums = np.bincount(units, weights=change - alone.value)
+    half = _student(z, U - 1) * (np.square(sums).sum() * U / (U - 1)) ** 0.5 / n if U > 1 else 2.0
+    low, high = max(-1.0, alone.value - half), min(1.0, alone.value + half)
+    return replace(alone, low=min(low, alone.low), high=max(high, alone.high), method="tango and groups")
+
+
+def _student(z: float, freedom: int) -> float:
+    """Give the quantile of Student's distribution that stands for one of the normal distribution."""
+    from scipy.special import ndtr, stdtrit
+
+    return float(stdtrit(freedom, ndtr(z)))
 
 
 def tango(only_first: int, only_second: int, n: int, *, z: float = Z_95) -> Estimate:
@@ -282,7 +311,7 @@ def _differences(
 ) -> dict[str, Estimate]:
     right_a, right_b = a.predicted == a.labels, b.predicted == b.labels
     accuracy = tango(int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum()), len(a))
-    columns, units = _columns(a, b), units_of(a.labels, groups)
+    columns, units = _columns(a, b), units_of(len(a), groups)
     values = _measure(columns.sum(axis=0)[:, None].astype(np.float64))
     pieces = [_measure(sums.astype(np.float64)) for sums in resample_sums(columns, units, a.labels, seed, resamples)]
     found = {}

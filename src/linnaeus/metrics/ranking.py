@@ -85,7 +85,7 @@ def rank(predictions: Predictions, *, groups: Sequence[str] | None = None) -> Ra
     """
     rows = labelled_rows(predictions)
     labels, columns = predictions.labels[rows], np.ascontiguousarray(predictions.probabilities[rows].T)
-    units = units_of(labels, [groups[int(row)] for row in rows] if groups is not None else None)
+    units = units_of(len(labels), [groups[int(row)] for row in rows] if groups is not None else None)
     sample = _Sample(labels, units, by_group=groups is not None)
     support = np.bincount(labels, minlength=len(columns))
     able = np.flatnonzero((support > 0) & (support < len(labels)))

@@ -77,7 +77,7 @@ def score(
     rows = labelled_rows(predictions)
     table = _Table.of(predictions, rows, _tops(top, len(predictions.classes)))
     clustered = groups is not None
-    units = units_of(table.labels, [groups[int(row)] for row in rows] if groups is not None else None)
+    units = units_of(len(rows), [groups[int(row)] for row in rows] if groups is not None else None)
     columns = table.columns()
     values = table.measure(np.asarray(columns.sum(axis=0))[:, None])
     pieces = resample_sums(columns, units, table.labels, seed, resamples_for(units, resamples))

@@ -70,6 +70,10 @@ class Shown:
         """Tell which are test pictures whose class the model knows, bool [N]."""
         return self.tested & (self.labels >= 0)
 
+    def groups_of(self, rows: np.ndarray) -> tuple[str, ...] | None:
+        """Name the groups of some pictures, given by number or by a bool for each; None where nobody knows them."""
+        return tuple(np.asarray(self.groups, dtype=object)[rows].tolist()) if self.groups else None
+
     def portions(self, size: int = 16) -> Iterator[np.ndarray]:
         """Give the pictures some at a time; of many sizes one at a time."""
         if isinstance(self.pictures, np.ndarray):
@@ -148,7 +152,7 @@ def prove(shown: Shown, before: np.ndarray, after: np.ndarray, limit: float | No
         agreement=wilson(int(same.sum()), len(same)),
         accuracy=told[0],
         accuracy_before=told[1],
-        difference=accuracy_difference(right_before, right_after) if len(rows) else None,
+        difference=accuracy_difference(right_before, right_after, groups=shown.groups_of(rows)) if len(rows) else None,
         limit=limit,
         why_failed="",
     )

@@ -10,6 +10,7 @@ import numpy as np
 
 from linnaeus.data.traits import MEASURED, Traits
 from linnaeus.errors import SourceError
+from linnaeus.metrics.intervals import units_of
 from linnaeus.metrics.multiple import holm
 from linnaeus.metrics.ranking import rank
 from linnaeus.records import Dataset, Estimate, Finding, Predictions
@@ -131,7 +132,7 @@ def find_drift(
     second = parts[rows] == between[1]
     if min(second.sum(), (~second).sum()) < FEWEST or not inputs.shape[1]:
         return Drift(None, 1.0, (), on, ())
-    units = _units([clusters[row] for row in rows.tolist()] if clusters else [], len(rows))
+    units = units_of(len(rows), [clusters[row] for row in rows.tolist()] if clusters else None)
     scores, p = _tell_apart(_principal(inputs), second, units, rng)
     auroc = _auroc(scores, second, units)
     by = tuple(_differences(dataset, traits, rows, second, between))
@@ -170,14 +171,6 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 def _draw(parts: np.ndarray, known: np.ndarray, between: tuple[str, str], rng: np.random.Generator) -> np.ndarray:
     drawn = [rng.permutation(np.flatnonzero((parts == part) & known))[:MOST] for part in between]
     return np.sort(np.concatenate(drawn))
-
-
-def _units(clusters: Sequence[str], n: int) -> np.ndarray:
-    """Number what belongs together; [n]."""
-    if not clusters:
-        return np.arange(n)
-    keys = np.array([key or f"\0{row}" for row, key in enumerate(clusters)], dtype=str)
-    return np.unique(keys, return_inverse=True)[1].reshape(-1)
 
 
 def _principal(inputs: np.ndarray) -> np.ndarray:

@@ -124,7 +124,7 @@ def _right(features: np.ndarray, numbers: np.ndarray, held: np.ndarray, sums: Su
 
 def _accuracies(curve: Curve, labels: np.ndarray, keys: Sequence[str], seed: int) -> tuple[list[Estimate], np.ndarray]:
     """Give the accuracy at each size with its interval, and the resampled curves [R, S]."""
-    N, units = len(labels), units_of(labels, keys)
+    N, units = len(labels), units_of(len(labels), keys)
     pieces = [sums.T for sums in resample_sums(curve.right, units, labels, seed, RESAMPLES)]
     resampled = np.concatenate(pieces).astype(np.float64) / N
     draw = np.random.default_rng(seed)

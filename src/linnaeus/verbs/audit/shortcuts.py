@@ -10,7 +10,7 @@ import numpy as np
 
 from linnaeus.data.cache import Scan
 from linnaeus.data.traits import Traits
-from linnaeus.metrics.intervals import wilson
+from linnaeus.metrics.intervals import units_of, wilson
 from linnaeus.metrics.multiple import holm
 from linnaeus.records import Dataset, Estimate, Finding
 from linnaeus.verbs.audit.cues import FILE, PIXELS, Column, collect, matrix
@@ -183,11 +183,8 @@ def _folds(labels: np.ndarray, clusters: Sequence[str], rng: np.random.Generator
     order = order[np.argsort(labels[order], kind="stable")]
     fold = np.empty(len(labels), np.int64)
     fold[order] = np.arange(len(labels)) % FOLDS
-    if clusters:
-        keys = np.array([key or f"\0{row}" for row, key in enumerate(clusters)], dtype=str)
-        _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-        fold = fold[first][inverse.reshape(-1)]
-    return fold
+    units = units_of(len(labels), clusters or None)
+    return fold[np.unique(units, return_index=True)[1]][units]
 
 
 _Task = tuple[str, str, Mapping[str, Column]]

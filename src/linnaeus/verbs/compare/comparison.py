@@ -211,8 +211,7 @@ def _groups(matched: Matched, splits: Sequence[dict[str, Any] | None]) -> list[s
     if split is None:
         return None
     of = dict(zip(split["id"], split["group"], strict=True))
-    # A picture without a group is one of its own.
-    return [of.get(id) or f"\0{id}" for id in matched.predictions[0].ids]
+    return [of.get(id, "") for id in matched.predictions[0].ids]
 
 
 def _places(matched: Matched, splits: Sequence[dict[str, Any] | None]) -> dict[str, Place]:

@@ -224,7 +224,8 @@ def _rows(
     tested, labels = pictures.test.labelled, pictures.test.labels
     right = [one.test[tested].argmax(1) == labels[tested] for one in candidates]
     tests = max(1, len(candidates) - 1)
-    verdicts = [non_inferior(right[original], one, demand.max_drop, candidates=tests) for one in right]
+    groups = pictures.test.groups_of(tested)
+    verdicts = [non_inferior(right[original], one, demand.max_drop, candidates=tests, groups=groups) for one in right]
     rows = [
         row_of(one, speeds[one.name], candidates[original], speeds[candidates[original].name], pictures.test, verdict)
         for one, verdict in zip(candidates, verdicts, strict=True)

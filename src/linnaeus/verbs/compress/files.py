@@ -185,19 +185,20 @@ def calibrated_again(classifier: Classifier, raw: np.ndarray, val: Shown, demand
     old = classifier.judgement
     everything = np.flatnonzero(val.labels >= 0)
     none = everything[:0]
-    first, held = divide(val.labels, groups=val.groups or None, seed=demand.seed) if old else (everything, none)
+    every = np.arange(len(val))
+    first, held = divide(val.labels, groups=val.groups_of(every), seed=demand.seed) if old else (everything, none)
     if not demand.calibrate:
         first, held = none, everything
     calibration = Calibration()
     if len(first):
-        groups = [val.groups[row] for row in first] if val.groups else None
-        calibration = fit_calibration(logs[first], val.labels[first], keep_answers=demand.keep_answers, groups=groups)
+        tied = val.groups_of(first)
+        calibration = fit_calibration(logs[first], val.labels[first], keep_answers=demand.keep_answers, groups=tied)
     if old is None or not len(held):
         return replace(classifier, calibration=calibration)
     predictions = Predictions(
         calibration.probabilities(logs[held]), val.labels[held], tuple(val.ids[row] for row in held), classifier.classes
     )
-    made = Judgement.make(predictions, candidates=among, seed=demand.seed)
+    made = Judgement.make(predictions, candidates=among, groups=val.groups_of(held), seed=demand.seed)
     judgement = replace(made, detector=old.detector, strange_above=old.strange_above)
     return replace(classifier, calibration=calibration, judgement=judgement)
 

@@ -88,10 +88,8 @@ def judge(classifier: Classifier, seen: Seen, dataset: Dataset, rows: np.ndarray
         ids=tuple(dataset.examples[row].id for row in rows),
         classes=dataset.classes,
     )
-    examples = [dataset.examples[row] for row in rows]
-    # A picture without a group is a group of its own.
-    groups = [one.group or f"\0{one.id}" for one in examples]
-    clustered = groups if any(one.group for one in examples) else None
+    groups = [dataset.examples[row].group for row in rows]
+    clustered = groups if any(groups) else None
     return Judged(seen, predictions, score(predictions, groups=clustered), clustered)
 
 

@@ -92,7 +92,8 @@ def calibrate(
     predictions = Predictions(
         calibration.probabilities(seen.logits[held]), labels[held], tuple(map(str, held)), classifier.classes
     )
-    judgement = Judgement.make(predictions, candidates=candidates, choice=choice, seed=seed)
+    apart = [groups[row] for row in held]
+    judgement = Judgement.make(predictions, candidates=candidates, choice=choice, groups=apart, seed=seed)
     return Calibrated(replace(classifier, judgement=judgement), detectors, choice)
 
 

@@ -194,7 +194,7 @@ def _summary(sample: Sample, right: np.ndarray, hits: np.ndarray, seed: int) -> 
             Estimate(1 - held, 0.0, 1.0, 1, "one picture"),
             Estimate(extra, -1.0, 1.0, 1, "one picture"),
         )
-    units = units_of(sample.labels, sample.groups)
+    units = units_of(len(sample.labels), sample.groups)
     drawn = np.concatenate(
         [
             weights @ np.stack([hits, right - hits], axis=1) / weights.sum(axis=1, keepdims=True)
