@@ -1,6 +1,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -9,10 +10,12 @@ from torch.nn import functional
 from linnaeus.config import OptimSettings
 from linnaeus.errors import NonFiniteError
 from linnaeus.learn.engine import Engine
+from linnaeus.learn.infer import infer
 from linnaeus.learn.loop import check_finite, train
 from linnaeus.learn.objectives import Batch, supervised
 from linnaeus.learn.optim import make_optimizer, make_schedule
 from linnaeus.nn.stages import exempt
+from linnaeus.records import Preprocessing
 
 
 def network():
@@ -167,3 +170,20 @@ def test_lower_rates_are_advised_than_those_that_were_asked_for(settings, said):
     with pytest.raises(NonFiniteError) as caught:
         check_finite(math.nan, 3, network(), OptimSettings(**settings))
     assert said in caught.value.fix
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw", "muon"])
+def test_answers_after_a_step_are_those_of_the_new_weights(name):
+    """Inference keeps a copy of the network, which it must not take for one that has learned since."""
+    body = (nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    net = nn.Sequential(*body, nn.Linear(8, 4)).to(memory_format=torch.channels_last)
+    pictures = np.random.default_rng(0).integers(0, 255, (4, 9, 9, 3), dtype=np.uint8)
+    how, engine = Preprocessing(9, mean=(0.0,) * 3, std=(1.0,) * 3), Engine()
+    settings = OptimSettings(name=name, lr=0.1, weight_decay=0.01, schedule="cosine")
+    optimizer = make_optimizer(net, settings, exempt(net), {})
+    for _ in range(2):
+        list(train(net.train(), batches(2), supervised(), optimizer, make_schedule(settings, 12, 4), engine))
+        told = torch.cat(list(infer(net, [pictures], how, engine)))
+        with torch.no_grad():
+            right = net(torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255)
+        torch.testing.assert_close(told, right, rtol=1e-4, atol=1e-5)

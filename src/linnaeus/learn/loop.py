@@ -9,6 +9,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import increment_version
 from torch.optim import Optimizer
 
 from linnaeus.config import OptimSettings
@@ -73,6 +74,8 @@ def train(
         if clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
         optimizer.step()
+        # Fused optimizers do not count their changes, and copies for inference are made anew where a count has changed.
+        increment_version([weight for group in optimizer.param_groups for weight in group["params"]])
         optimizer.zero_grad(set_to_none=True)
         return outcome
 
