@@ -224,10 +224,13 @@ def test_colour_jitter_keeps_the_geometry_and_grey_pictures_stay_grey():
     assert spread.max() <= 1
 
 
-def test_one_channel_pictures_take_no_colour_jitter():
-    pictures = noise(channels=1)
-    for result in both(NOTHING.model_copy(update={"color": 0.5}), pictures):
-        assert np.array_equal(result, pictures)
+def test_one_channel_pictures_change_as_the_same_picture_in_three_channels_does():
+    pictures, wanted = noise(8, channels=1), NOTHING.model_copy(update={"color": 0.5})
+    one, other = both(wanted, pictures)
+    three, _ = both(wanted, np.repeat(pictures, 3, axis=3))
+    assert (one != pictures).mean() > 0.5
+    for changed in (one, other):
+        assert np.abs(changed.astype(int) - three[..., :1]).max() <= 1
 
 
 def test_pictures_of_different_sizes_come_out_alike():

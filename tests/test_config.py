@@ -140,6 +140,28 @@ def test_shares_of_progressive_freezing_ascend_inside_the_run(shares):
         load_recipe(None, {"model.freeze_after": shares})
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"augment.zoom": (1.2, 0.8)},
+        {"augment.zoom": (0.0, 1.0)},
+        {"augment.crop_area": (0.5, 1.1)},
+        {"augment.crop_area": (1.0, 0.5)},
+        {"augment.crop_ratio": (0.0, 1.0)},
+    ],
+    ids=str,
+)
+def test_ranges_go_from_the_least_to_the_largest(wrong):
+    with pytest.raises(SettingsError, match="least"):
+        load_recipe(None, wrong)
+    load_recipe(None, {"augment.zoom": (0.8, 1.2), "augment.crop_area": (0.5, 1.0), "augment.crop_ratio": (1.0, 1.0)})
+
+
+def test_one_cycle_takes_no_warm_up_beside_its_own():
+    with pytest.raises(SettingsError, match="rises by itself"):
+        load_recipe(None, {"optim.schedule": "one-cycle", "optim.warmup": 0.1})
+
+
 @pytest.mark.parametrize("other", [{"model.freeze": 1}, {"model.freeze": "backbone"}, {"model.unfreeze_every": 2}])
 def test_stages_are_frozen_in_one_way_only(other):
     with pytest.raises(SettingsError, match="three ways"):

@@ -137,8 +137,34 @@ def test_own_code_gets_a_whole_plan(tmp_path):
     assert used.model.weights == "none"
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "muon"])
-@pytest.mark.parametrize("start", ["head", "fresh"])
+def test_own_code_is_looked_at_with_the_pictures_that_it_is_made_for(tmp_path):
+    path, weights = tmp_path / "net.py", tmp_path / "w.safetensors"
+    path.write_text(
+        "from torch import nn\n\ndef make(num_classes, width):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(32 * 32, width), nn.Linear(width, num_classes))\n"
+    )
+    asked = {"model.name": f"{path}:make", "model.weights": str(weights), "model.options": {"width": 4}}
+    used, _ = plan(load_recipe(None, asked | {"data.size_px": 32, "data.channels": 1}), PHOTOS, PLAIN)
+    assert used.train.start == "head"
+    assert open_settings(used) == []
+
+
+@pytest.mark.parametrize("further", [{}, {"effort": "quick"}, {"train.epochs": 0}], ids=str)
+def test_stages_that_freeze_on_the_way_are_not_frozen_from_the_beginning(further):
+    used, _ = plan(load_recipe(None, {"model.freeze_after": (0.4, 0.8)} | further), PHOTOS, PLAIN)
+    assert used.model.freeze == "none"
+    assert used.model.freeze_after == (0.4, 0.8)
+
+
+def test_muon_is_refused_for_weights_that_it_would_break():
+    with pytest.raises(SettingsError, match="muon is for networks that begin from nothing"):
+        plan(load_recipe(None, {"optim.name": "muon"}), PHOTOS, PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "start"),
+    [(name, start) for name in ("adam", "adamw", "sgd") for start in ("head", "fresh")],
+)
 def test_every_optimizer_gets_a_rate(optimizer, start):
     asked = load_recipe(
         None, {"optim.name": optimizer, "train.start": start, "train.epochs": 3, "model.name": "resnet18"}

@@ -7,13 +7,14 @@ Order of precedence: defaults < recipe file < command line. Settings are never w
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import tomllib
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from linnaeus.errors import SettingsError
 from linnaeus.periods import is_before, period_of
@@ -206,12 +207,20 @@ class AugmentSettings(Settings):
     cutmix: float = Field(default=0, ge=0)
     """Alpha of cutmix (Yun et al. 2019); 0 is off. With mixup: each batch gets one of them."""
 
+    @field_validator("zoom", "crop_area", "crop_ratio")
+    @classmethod
+    def _from_least_to_largest(cls, value: tuple[float, float] | None, info: ValidationInfo) -> object:
+        if value is not None and not 0 < value[0] <= value[1] <= (1 if info.field_name == "crop_area" else math.inf):
+            most = ", and no area is above 1" if info.field_name == "crop_area" else ""
+            raise ValueError(f"the least is above 0 and not above the largest{most}")
+        return value
+
 
 class OptimSettings(Settings):
     """Optimizer and the course of its learning rate."""
 
     name: Literal["adam", "adamw", "sgd", "muon"] | None = None
-    """sgd is with Nesterov momentum; muon trains matrices and filters, sgd the rest."""
+    """sgd is with Nesterov momentum; muon trains the filters of convolutions, sgd all else."""
     lr: float | None = Field(default=None, gt=0)
     """Peak learning rate."""
     momentum: float | None = Field(default=None, ge=0, lt=1)
@@ -219,15 +228,15 @@ class OptimSettings(Settings):
     eps: float = Field(default=1e-8, gt=0)
     """Of adam and adamw; Keras takes 1e-7."""
     sgd_lr: float | None = Field(default=None, gt=0)
-    """muon: peak learning rate of the biases, norms and the head, which plain sgd trains."""
+    """muon: peak learning rate of all that is no filter of a convolution, which plain sgd trains."""
     sgd_momentum: float | None = Field(default=None, ge=0, lt=1)
-    """muon: momentum of the biases, norms and the head; without it, that of the rest."""
+    """muon: momentum of all that is no filter of a convolution; without it, that of the filters."""
     weight_decay: float | None = Field(default=None, ge=0)
     """Not on norms and biases."""
     bias_decay: float = Field(default=0, ge=0)
     """Weight decay of what weight_decay spares: norms, biases, and what the network itself excludes. 0 is usual."""
     schedule: Literal["constant", "step", "cosine", "one-cycle", "linear"] | None = None
-    """Course of the learning rate over the run, after the warm-up."""
+    """Course of the learning rate over the run, after the warm-up; one-cycle rises by itself for a quarter of the run."""
     warmup: float = Field(default=0, ge=0, lt=1)
     """Share of the run in which the rate rises linearly from 0."""
     step_epochs: int = Field(default=5, ge=1)
@@ -238,6 +247,12 @@ class OptimSettings(Settings):
     """Largest norm of the gradient."""
     ema: float | None = Field(default=None, gt=0, lt=1)
     """Decay of an exponential moving average of the weights, which is then what is evaluated and saved."""
+
+    @model_validator(mode="after")
+    def _rises_once(self) -> OptimSettings:
+        if self.schedule == "one-cycle" and self.warmup:
+            raise ValueError("one-cycle rises by itself: leave optim.warmup at 0")
+        return self
 
 
 class TrainSettings(Settings):

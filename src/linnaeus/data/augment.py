@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -107,13 +108,27 @@ def on_bytes(pictures: Sequence[np.ndarray], changes: Changes) -> np.ndarray:
     for row, picture in enumerate(pictures):
         flags = (cv2.INTER_NEAREST if plain[row] else cv2.INTER_LINEAR) | cv2.WARP_INVERSE_MAP
         warped = cv2.warpAffine(picture, maps[row], (S, S), flags=flags, borderMode=border)
-        if changes.colors is not None and picture.shape[2] == 3:
-            warped = cv2.transform(warped, changes.colors[row])
+        if changes.colors is not None:
+            warped = cv2.transform(warped, for_channels(changes.colors[row : row + 1], picture.shape[2])[0])
         out[row] = warped.reshape(S, S, -1)
     if changes.boxes is not None:
         for picture, (top, left, bottom, right) in zip(out, changes.boxes, strict=True):
             picture[top:bottom, left:right] = picture.mean(axis=(0, 1)).astype(np.uint8)
     return out
+
+
+def for_channels(colors: Any, channels: int) -> Any:
+    """Take what colours are multiplied by, [N, 3, 4], to grey pictures, [N, 1, 2]: grey is a colour of three equal parts.
+
+    Args:
+        colors: An array or a tensor.
+        channels: 3 or 1.
+    """
+    if channels == 3:
+        return colors
+    grey = colors[:, :1, 2:] * 1
+    grey[:, :, 0] = colors[:, :1, :3].sum(-1)
+    return grey
 
 
 def _flips(settings: AugmentSettings, random: np.random.Generator, rows: np.ndarray, epoch: int) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from linnaeus.data.augment import Changes, moves_whole_pixels
+from linnaeus.data.augment import Changes, for_channels, moves_whole_pixels
 
 UPLOAD_BYTES = 2**26
 """Pictures go to the device in pieces of about this size."""
@@ -137,9 +137,10 @@ def on_batch(store: Store, chosen: Tensor, moves: Moves) -> Tensor:
         out = _taps(store.pixels, first, sizes, y.floor().long(), x.floor().long(), moves.fill)
     else:
         out = _between(store.pixels, first, sizes, y, x, moves.fill)
-    if moves.colors is not None and out.shape[-1] == 3:
-        mixed = torch.einsum("nij,nyxj->nyxi", moves.colors[:, :, :3], out.float())
-        out = (mixed + moves.colors[:, None, None, :, 3]).round().clamp(0, 255).to(torch.uint8)
+    if moves.colors is not None:
+        colors = for_channels(moves.colors, out.shape[-1])
+        mixed = torch.einsum("nij,nyxj->nyxi", colors[:, :, :-1], out.float())
+        out = (mixed + colors[:, None, None, :, -1]).round().clamp(0, 255).to(torch.uint8)
     return out if moves.boxes is None else _erased(out, moves.boxes)
 
 

@@ -121,10 +121,17 @@ def published_cfg(name: str) -> dict[str, Any]:
     return dict(outline(name).pretrained_cfg) if cfg is None else cfg.to_dict()  # type: ignore[arg-type]
 
 
-def outline(name: str) -> nn.Module:
-    """Build a network without memory for its numbers, to look at its layers."""
+def outline(name: str, channels: int = 3, size_px: int = 224, options: Mapping[str, Any] | None = None) -> nn.Module:
+    """Build a network without memory for its numbers, to look at its layers.
+
+    Args:
+        name: As `create` takes it.
+        channels: Of the pictures; with `size_px` and `options` it is for a user's own code, which may need to know.
+        size_px: Height and width of the pictures.
+        options: More keyword arguments.
+    """
     if is_own_code(name):
-        return build_own(name, num_classes=2)
+        return build_own(name, num_classes=2, channels=channels, size_px=size_px, options=options)
     with torch.device("meta"):
         if name.startswith(_REMOTE):
             return build_from_hub(name, {}, pretrained=False)

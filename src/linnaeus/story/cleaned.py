@@ -33,7 +33,8 @@ def cleaned(divided: Divided, looked: Looked, used: Recipe, talk: Talk) -> Divid
     """
     rows = divided.split.rows("train")
     how, data, cache_dir = preprocessing(used), used.data, default_cache_dir() / "pixels"
-    key_of = dict(zip((one.id for one in looked.dataset.examples), looked.clusters, strict=True))
+    clusters = looked.clusters or [""] * len(looked.dataset)
+    key_of = dict(zip((one.id for one in looked.dataset.examples), clusters, strict=True))
     examples = [divided.dataset.examples[row] for row in rows]
     with talk.stage("clean"):
         scan = divided.scan.take(rows)

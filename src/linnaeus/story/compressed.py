@@ -10,10 +10,10 @@ from typing import Any
 
 from linnaeus.atomic import write_text
 from linnaeus.classifier import Classifier
-from linnaeus.config import validate
 from linnaeus.errors import CheckFailed, Interrupted, SettingsError
 from linnaeus.records import Preprocessing
 from linnaeus.run import Run
+from linnaeus.story.planned import recipe_of
 from linnaeus.story.shown import shown_of_run, training_pictures
 from linnaeus.story.slimmed import Means, forget, slimmed
 from linnaeus.talk import Talk
@@ -60,7 +60,7 @@ def squeeze(
     if strange := [one for one in means.methods if one not in METHODS]:
         raise SettingsError(f"a method should be one of {', '.join(METHODS)}.", got=", ".join(strange))
     run = Run.open(model)
-    used = validate(run.plan()["used"])
+    used = recipe_of(run)
     calibrate, keep_answers = used.train.calibrate, used.train.helps_rare_classes
     demand = replace(demand, calibrate=calibrate, keep_answers=keep_answers, seed=used.seed)
     classifier = Classifier.load(model, trust_code=trust_code)

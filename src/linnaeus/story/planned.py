@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,22 @@ def decided(used: Recipe, decisions: list[Decision], later: list[Decision]) -> t
         group, name = one.setting.split(".")
         values[group][name] = one.value
     return validate(values), [one for one in decisions if one.setting not in names] + later
+
+
+def as_trained(used: Recipe, decisions: Iterable[Decision]) -> Recipe:
+    """Put in what the training settled about classes of unequal size, where the plan left it open ("auto").
+
+    Args:
+        used: The plan.
+        decisions: Of the training.
+    """
+    return decided(used, [], [one for one in decisions if one.setting == "train.balance"])[0]
+
+
+def recipe_of(run: Run) -> Recipe:
+    """Read how a run was planned, and trained where it was."""
+    told = run.summary()["decisions"] if run.has_summary() else []
+    return as_trained(validate(run.plan()["used"]), [Decision(**one) for one in told])
 
 
 def look(dataset: Dataset, recipe: Recipe) -> Facts:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from linnaeus.classifier import Classifier
-from linnaeus.config import Recipe, validate
+from linnaeus.config import Recipe
 from linnaeus.errors import RunError
 from linnaeus.learn.engine import one_blas_thread
 from linnaeus.learn.material import Material
@@ -21,6 +21,7 @@ from linnaeus.learn.slim import DISTILLING, PRUNING, Slimmed, Slimming, slim
 from linnaeus.records import Preprocessing, Split
 from linnaeus.run import Run
 from linnaeus.story.pictures import Looked, look_at_all, open_pictures
+from linnaeus.story.planned import recipe_of
 from linnaeus.talk import Talk
 from linnaeus.verbs.compress import Variant
 from linnaeus.verbs.evaluate import calibrate, seen_of
@@ -137,7 +138,7 @@ def _make(
 ) -> Classifier:
     """Make a smaller network and calibrate it. One that was stopped goes on where it was; see `forget`."""
     about = classifier.preprocessing
-    recipe = validate(run.plan()["used"])
+    recipe = recipe_of(run)
     folder = _work_folder(run, name, how)
     source = run.source() | {"slimming": asdict(how)}
     work = Run(folder) if (folder / "recipe.json").is_file() else Run.create(folder, name, recipe, source)

@@ -26,7 +26,7 @@ from linnaeus.run import Run
 from linnaeus.story.cleaned import cleaned
 from linnaeus.story.divided import divide, grouped
 from linnaeus.story.pictures import aside, look_at_all, open_pictures, tell_findings, where_of
-from linnaeus.story.planned import Planned
+from linnaeus.story.planned import Planned, as_trained
 from linnaeus.story.taught import with_lesson
 from linnaeus.talk import Clock, Talk
 from linnaeus.verbs.evaluate import Calibrated, Judged, calibrate, judge, raw, results_of, seen_of, strangers
@@ -176,7 +176,8 @@ def _rest_of_story(run: Run, dataset: Dataset, used: Recipe, clock: Clock, talk:
     with talk.stage("train"):
         trained = train(run, material, prepared.used, clock=clock, talk=talk)
     with talk.stage("evaluate"), one_blas_thread():
-        classifier, scores = _evaluate(run, prepared, trained.classifier, talk, trained.features)
+        settled = replace(prepared, used=as_trained(prepared.used, trained.fitted.decisions))
+        classifier, scores = _evaluate(run, settled, trained.classifier, talk, trained.features)
     classifier = replace(classifier, about=about(run, prepared.used, trained.fitted.epochs, scores))
     classifier.save(run.model_dir)
     write_tensorboard(run)

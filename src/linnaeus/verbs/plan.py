@@ -331,10 +331,13 @@ def _balance(choice: _Choices, facts: Facts) -> None:
 
 
 def _frozen(choice: _Choices, machine: Machine) -> None:
-    if choice["train.start"] == "head" and not choice["train.epochs"]:
+    moves = choice["model.unfreeze_every"] or choice["model.freeze_after"]
+    if choice["train.start"] == "head" and not choice["train.epochs"] and not choice["model.freeze_after"]:
         choice.settle("model.freeze", "backbone", "only the head is learned")
-    elif choice["train.start"] == "head" and machine.device == "cpu" and not choice["model.unfreeze_every"]:
-        count = len(stages.stages(zoo.outline(choice["model.name"])))
+    elif choice["train.start"] == "head" and choice["train.epochs"] and machine.device == "cpu" and not moves:
+        data, options = choice.values["data"], choice["model.options"]
+        network = zoo.outline(choice["model.name"], data["channels"], data["size_px"], options)
+        count = len(stages.stages(network))
         choice.settle(
             "model.freeze",
             round(choice.effort.frozen * count),
@@ -374,6 +377,12 @@ def _optimizer(choice: _Choices) -> None:
         choice.settle("train.label_smoothing", 0.2, "as in airbench")
         return
     fine = choice["train.start"] == "head"
+    if choice["optim.name"] == "muon" and choice["model.weights"] != "none":
+        raise SettingsError(
+            "optim.name = muon is for networks that begin from nothing: it holds filters at a norm of its own.",
+            got=f"model.weights = {choice['model.weights']}",
+            fix="--set optim.name=adamw, or --set model.weights=none.",
+        )
     choice.settle("optim.name", "adamw", "robust without tuning")
     usual = {"sgd": 0.01 if fine else 0.05, "muon": 0.05}
     choice.settle("optim.lr", usual.get(choice["optim.name"], 3e-4 if fine else 1e-3), "usual for it")
