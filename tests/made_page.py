@@ -45,6 +45,13 @@ def turned(folder, image, orientation, ending, **options):
     return saved(folder, f"turned-{orientation}.{ending}", image, exif=exif, **options)
 
 
+def moving(folder, image):
+    """Write a photo with a film behind it, in which bytes stand that look like the start of a scan."""
+    path = saved(folder, "moving.jpg", image, quality=90)
+    path.write_bytes(path.read_bytes() + b"\0\0\0\x18ftypmp42\x12\xff\xda\x77")
+    return path
+
+
 def write_kinds(folder):
     """Write files of all kinds, by name."""
     rgb = Image.fromarray(picture(150, 220))
@@ -76,6 +83,7 @@ def write_kinds(folder):
         saved(folder, "fits.png", picture(73, 99, 6)),
         saved(folder, "large.png", picture(900, 2000, 7)),
         saved(folder, "large.jpg", picture(900, 2000, 7), quality=92),
+        moving(folder, rgb),
     ]
     return {path.name: path for path in files}
 

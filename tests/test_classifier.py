@@ -100,7 +100,7 @@ def test_one_channel_models_come_back(tmp_path):
     assert np.array_equal(Classifier.load(tmp_path).predict_proba(some()), made.predict_proba(some()))
 
 
-@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "keras-cifar10", "small-32"])
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "keras-cifar10", "small-32", "vit_tiny_patch16_224"])
 def test_timm_loads_the_model_folder_as_it_is(tmp_path, name):
     made = make(name)
     made.save(tmp_path)
@@ -377,3 +377,17 @@ def test_a_damaged_judgement_is_refused(careful, tmp_path, damage):
     (tmp_path / "judgement.safetensors").write_bytes(damage)
     with pytest.raises(ModelError, match=r"judgement.safetensors"):
         Classifier.load(tmp_path)
+
+
+def test_own_code_is_saved_as_it_was_when_the_network_was_built(own, tmp_path):
+    (tmp_path / "mine.py").write_text(OWN.replace("nn.AdaptiveAvgPool2d(1)", "nn.AdaptiveMaxPool2d(1)"))
+    own.save(tmp_path / "later")
+    assert (tmp_path / "later" / "network.py").read_text() == OWN
+    assert np.array_equal(Classifier.load(tmp_path / "later").predict_proba(some()), own.predict_proba(some()))
+
+
+def test_a_model_takes_nothing_over_from_the_one_that_was_saved_there_before(careful, tmp_path):
+    loaded = Classifier.load(careful.folder)
+    loaded.save(tmp_path)
+    replace(loaded, judgement=None).save(tmp_path)
+    assert Classifier.load(tmp_path).judgement is None

@@ -86,6 +86,13 @@ def test_a_picture_that_was_excluded_and_then_deleted_is_only_a_note():
     assert told(findings) == {("correction not applied", "note"): ("gone",)}
 
 
+def test_a_picture_that_lies_in_another_class_since_is_no_deleted_one():
+    data, findings = corrected(dataset(moved="b"), said("old", "exclude", hash="#moved"))
+    assert labels(data) == {"moved": "b"}
+    assert told(findings) == {("correction not applied", "warning"): ("old",)}
+    assert "another label" in findings[0].evidence
+
+
 def test_a_picture_that_the_source_has_relabelled_since_is_reported_and_left_alone():
     data, findings = corrected(dataset(x="c"), said("x", "relabel", "a", "b"))
     assert labels(data) == {"x": "c"}
@@ -131,6 +138,10 @@ def test_one_of_two_copies_can_be_excluded_alone():
 def test_a_copy_in_another_class_is_not_taken_for_a_deleted_picture():
     data, findings = corrected(dataset(y="b"), said("x", "exclude", "a", hash="#"), hashes=["#"])
     assert labels(data) == {"y": "b"}
+    assert told(findings) == {("correction not applied", "warning"): ("x",)}
+    # Unless a person has said what the copy is.
+    decided = said("x", "exclude", "a", hash="#"), said("y", "keep", "b", hash="#")
+    _, findings = corrected(dataset(y="b"), *decided, hashes=["#"])
     assert told(findings) == {("correction not applied", "note"): ("x",)}
 
 

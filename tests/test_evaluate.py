@@ -12,7 +12,7 @@ from linnaeus.metrics import apply_temperature
 from linnaeus.metrics.abstention import divide
 from linnaeus.records import Predictions
 from linnaeus.tables import write_table
-from linnaeus.written import prediction_columns
+from linnaeus.written import prediction_columns, read_predictions
 
 KEPT = {"blau, kühl": "blau, kühl", "green": "green", "red": "red"}
 
@@ -154,6 +154,8 @@ def test_held_predictions_calibrate_those_of_another_model(tmp_path):
         ({"id": ["a"], "label": ["x"]}, "p:CLASS"),
         ({"id": ["a"], "label": ["z"], "p:x": [0.5], "p:y": [0.5]}, "labels that are classes"),
         ({"id": ["a"], "label": ["x"], "p:x": [0.5], "p:y": [0.2]}, "sum is 1"),
+        ({"id": ["a"], "label": ["x"], "p:x": ["90%"], "p:y": ["10%"]}, "as numbers from 0 to 1"),
+        ({"id": [], "label": [], "p:x": [], "p:y": []}, "a row for each picture"),
     ],
 )
 def test_a_table_that_holds_no_predictions_is_refused(tmp_path, columns, words):
@@ -212,3 +214,40 @@ def test_groups_count_in_the_evidence_beside_the_scores_too(trained, tmp_path):
     shown, scored = found.results["calibration"]["after"]["log_loss"], found.scores.overall["log_loss"]
     assert "group" in shown["method"]
     assert (shown["low"], shown["high"]) == (scored.low, scored.high)
+
+
+def test_a_parquet_table_may_have_numbers_as_names_and_labels_that_are_missing(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    columns = {"id": [1, 2, 3], "label": [0, 1, None], "p:0": [0.9, 0.3, 0.5], "p:1": [0.1, 0.7, 0.5]}
+    pyarrow.parquet.write_table(pa.table(columns), tmp_path / "table.parquet")
+    found = read_predictions(tmp_path / "table.parquet")
+    assert found.ids == ("1", "2", "3")
+    assert found.labels.tolist() == [0, 1, -1]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["RUN", "digits", "--held", "x.csv"], ["RUN", "--predictions", "x.csv"], ["--held", "x.csv"]],
+    ids=" ".join,
+)
+def test_options_that_would_do_nothing_are_refused(command, trained, words):
+    code, _, said = command("evaluate", *(trained.folder if word == "RUN" else word for word in words))
+    assert code == 2
+    assert "--predictions" in said
+
+
+def test_a_report_does_not_write_over_what_no_report_made(command, careful, tmp_path):
+    table, theirs = careful.folder / "predictions" / "test.csv", tmp_path / "page.md"
+    theirs.write_text("theirs")
+    code, _, said = command("evaluate", "--predictions", table, "--report", tmp_path / "page.html")
+    assert code == 2
+    assert "which no report made" in said
+    assert theirs.read_text() == "theirs"
+    theirs.unlink()
+    for _ in range(2):
+        assert command("evaluate", "--predictions", table, "--report", tmp_path / "page.html")[0] == 0
+    code, _, said = command("evaluate", "--predictions", table, "--report", tmp_path / "page.md")
+    assert code == 2
+    assert "an .html file" in said

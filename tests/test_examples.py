@@ -12,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
+from linnaeus.data.decode import middle, picture_to_stored
 from linnaeus.errors import ModelError
 from linnaeus.records import Preprocessing
 from linnaeus.targets import TARGETS, Blueprint, Card, named, require
@@ -267,3 +269,30 @@ def test_the_python_example_suits_an_unusual_form(layout, any_size, classifier, 
     write_examples("onnx", tmp_path, graph.card)
     found = said([sys.executable, tmp_path / "classify.py", picture], tmp_path)
     assert found == (wanted[0], pytest.approx(wanted[1], abs=1e-2))
+
+
+@pytest.mark.parametrize("kind", ["sixteen", "clear", "palette"])
+def test_the_python_examples_read_16_bits_and_transparency_as_the_classifier_does(kind, tmp_path):
+    grey = (np.arange(40 * 40, dtype=np.uint16) * 40).reshape(40, 40)
+    clear = np.random.default_rng(0).integers(0, 256, (40, 40, 4), dtype=np.uint8)
+    made = {
+        "sixteen": lambda: Image.fromarray(grey),
+        "clear": lambda: Image.fromarray(clear),
+        "palette": lambda: Image.fromarray(clear[..., :3]).quantize(20),
+    }[kind]()
+    made.save(tmp_path / "picture.png", **({"transparency": 3} if kind == "palette" else {}))
+    card = replace(CARD, preprocessing=replace(CARD.preprocessing, background=(9, 200, 90)))
+    (text,) = (path.read_text() for path in write_examples("onnx", tmp_path, card) if path.name == "classify.py")
+    known = {"np": np, "Image": Image, "ImageOps": ImageOps}
+    (read,) = (node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef) and node.name == "read")
+    exec(compile(ast.Module([read], []), "classify.py", "exec"), known)
+    right = middle(picture_to_stored(tmp_path / "picture.png", card.preprocessing), 32)
+    assert np.abs(known["read"](tmp_path / "picture.png")[0].astype(int) - right).max() <= 3
+
+
+@pytest.mark.parametrize("more", [{"architecture": "network.py:build"}, {"linnaeus": {"pruned": True}}], ids=str)
+def test_a_network_that_its_folder_alone_knows_is_made_by_the_folder(more, tmp_path):
+    config = with_config(tmp_path) / "state_dict" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | more))
+    write_examples("state-dict", tmp_path, CARD)
+    assert 'Classifier.load(HERE / "state_dict").network' in (tmp_path / "classify.py").read_text()

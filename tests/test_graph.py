@@ -177,10 +177,11 @@ def test_the_detector_is_in_the_graph_and_not_on_the_card():
     assert graph.card.judgement.strange_above == 0.5
 
 
-def test_the_outputs_come_in_the_order_that_was_asked_for():
+def test_the_probabilities_come_first_and_the_rest_as_it_was_asked_for():
     made = with_detector(Energy())
     graph = Graph(made, outputs=("features", "unknown_score", "probabilities"))
     found, seen = answer(graph, pictures()), made.embed([pictures()])
+    assert graph.card.outputs == ("probabilities", "features", "unknown_score")
     assert np.abs(found["features"].numpy() - seen.features).max() < 1e-4
     assert np.abs(found["probabilities"].numpy() - made.predict_proba(pictures())).max() < 1e-5
 

@@ -6,13 +6,16 @@ import shutil
 
 import pytest
 
-from conftest import write_photos
+from conftest import QUICK, write_photos
 from linnaeus import story
 from linnaeus.config import load_recipe
 from linnaeus.data import traits
 from linnaeus.learn.discriminant import FoldSums, Heads
 from linnaeus.learn.embeddings import Backbone
+from linnaeus.run import Run
 from linnaeus.story import inspected
+from linnaeus.story.pictures import where_of
+from linnaeus.tables import write_table
 from linnaeus.talk import Talk
 from linnaeus.verbs.audit import copies
 
@@ -85,3 +88,47 @@ def test_a_label_that_was_changed_is_judged_anew(audited):
     after = story.inspect(str(folder), load_recipe(None)).document()
     assert after["classes"] != before["classes"]
     assert "green/moved.png" in after["table"]["id"] or after["labels"] != before["labels"]
+
+
+@pytest.fixture(scope="module")
+def clinics(tmp_path_factory):
+    """A table of pictures with clinics, patients, and columns that have the names of an audit's own."""
+    base = tmp_path_factory.mktemp("clinics")
+    folder = write_photos(base / "photos", each=16)
+    paths = sorted(folder.rglob("*.png"))
+    rows = [(path, path.parent.name, "Bern" if n % 4 == 0 else "Basel", f"p{n // 8}") for n, path in enumerate(paths)]
+    table = base / "table.csv"
+    columns = dict(zip(("path", "label", "clinic", "patient"), map(list, zip(*rows, strict=True)), strict=True))
+    write_table(table, columns | {"path": list(map(str, paths)), "quality": ["good"] * 48, "part": ["arm", "leg"] * 24})
+    return table
+
+
+def test_the_audit_of_a_run_is_about_the_parts_that_the_run_has(clinics, tmp_path, no_report):
+    settings = QUICK | {"train.epochs": 1, "split.group_by": "column:clinic", "split.hold_out": "Bern"}
+    run = story.tell(str(clinics), load_recipe(None, settings), out=tmp_path / "run")
+    part_of = dict(zip(run.split()["id"], run.split()["split"], strict=True))
+    found = story.inspect(str(run.folder), load_recipe(None))
+    assert dict(zip(found.table["id"], found.table["part"], strict=True)) == part_of
+    assert set(part_of.values()) == {"train", "test"}, "the other clinic is one group"
+    # And a source is divided as a training would divide it.
+    asked = story.inspect(str(clinics), load_recipe(None, settings))
+    assert dict(zip(asked.table["id"], asked.table["part"], strict=True)) == part_of
+
+
+def test_a_column_of_the_table_does_not_take_the_place_of_one_of_the_audit(clinics):
+    table = story.inspect(str(clinics), load_recipe(None)).table
+    assert set(table["part"]) == {"train", "val", "test"}
+    assert set(table["part (table)"]) == {"arm", "leg"}
+    assert set(table["quality (table)"]) == {"good"}
+    assert all(isinstance(value, float) for value in table["quality"])
+
+
+def test_a_group_is_no_set_of_copies(clinics):
+    table = story.inspect(str(clinics), load_recipe(None, {"split.group_by": "column:patient"})).table
+    assert set(table["cluster"]) == {""}
+
+
+def test_a_cross_validation_is_audited_as_its_source(photos, tmp_path):
+    run = Run.create(tmp_path / "folds", "photos", load_recipe(None, {"split.folds": 3}), where_of(str(photos)))
+    table = story.inspect(str(run.folder), load_recipe(None)).table
+    assert set(table["part"]) == {"train", "val", "test"}

@@ -133,6 +133,7 @@ def test_labels_joined_by_a_bar_make_the_set_multilabel(tmp_path):
     assert dataset.multilabel
     assert dataset.classes == ("cat", "dog", "indoors")
     assert dataset.examples[0].label == "cat|indoors"
+    assert dataset.counts() == {"cat": 1, "dog": 1, "indoors": 1}
 
 
 def test_a_table_without_the_columns_is_told_which_names_they_may_have(tmp_path):

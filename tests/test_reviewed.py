@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from conftest import HUES, QUICK, write_photos
 from linnaeus import story
 from linnaeus.config import load_recipe
 from linnaeus.data.corrections import default_path, read
+from linnaeus.data.diary import Correction, Diary
+from linnaeus.records import Finding
 from linnaeus.run import Run
 from linnaeus.story import reviewed
 from linnaeus.tables import write_table
@@ -106,6 +109,60 @@ def test_an_audit_names_wrong_labels_in_its_table_and_can_fail(command, dirty, t
 
 def test_fail_on_what_is_not_there_passes(command, photos):
     assert command("audit", photos, "--fail-on", "leak,conflict")[0] == 0
+
+
+def test_fail_on_a_word_that_is_no_finding_is_refused_with_the_right_one(command, photos):
+    code, _, said = command("audit", photos, "--fail-on", "conflict,leaks")
+    assert code == 2
+    assert "leaks" in said
+    assert "fix: leak" in said
+
+
+def confirmed(table, truth, dataset, hashes):
+    """Write into a table that a person has kept the label of every picture that was labelled wrongly."""
+    wrong = [row for row, one in enumerate(dataset.examples) if one.label != truth[one.place.path]]
+    Diary(table).append(
+        [
+            Correction(dataset.examples[row].id, hashes[row], "keep", dataset.examples[row].label, "", f"{row}", "me")
+            for row in wrong
+        ]
+    )
+    return {dataset.examples[row].id for row in wrong}
+
+
+def test_what_a_person_has_kept_is_no_finding_and_is_not_cleaned_away(dirty, tmp_path, no_report):
+    table, truth = dirty
+    before = story.inspect(str(table), load_recipe(None), corrections="none")
+    kept = confirmed(tmp_path / "kept.csv", truth, before.looked.everything, before.looked.hashes)
+    found = story.inspect(str(table), load_recipe(None), corrections=tmp_path / "kept.csv")
+    doubted = {id for one in found.findings if one.kind == "likely wrong label" for id in one.ids}
+    assert {id for one in before.findings if one.kind == "likely wrong label" for id in one.ids} & kept
+    assert not doubted & kept
+    # Where near-duplicates are not looked for, labels are checked all the same.
+    recipe = load_recipe(None, QUICK | {"train.epochs": 1, "train.clean": "auto", "split.copies": False})
+    run = story.tell(str(table), recipe, out=tmp_path / "run", corrections=tmp_path / "kept.csv")
+    columns = run.split()
+    out = {id for id, part in zip(columns["id"], columns["split"], strict=True) if part == "cleaned"}
+    assert not out & kept
+
+
+def test_what_the_audit_suggests_stands_beside_what_the_model_says(monkeypatch, photos, trained):
+    shown = []
+    monkeypatch.setattr(reviewed, "review", lambda cases, *_, **__: shown.extend(cases))
+    audit = story.inspect(str(trained.folder), load_recipe(None))
+    id = audit.looked.dataset.examples[0].id
+    table = dict(audit.table) | {"suggested": ["red" if one == id else "" for one in audit.table["id"]]}
+    findings = [Finding("likely wrong label", (id,), "looks like red")]
+    monkeypatch.setattr(reviewed, "inspect_pictures", lambda *_: replace(audit, findings=findings, table=table))
+    doubt = ([Finding("model disagrees", (id,), "says blue")], {"id": [id], "suggested": ["blue"], "score": [0.1]})
+    monkeypatch.setattr(reviewed, "disagreements", lambda _: doubt)
+    story.look_over(str(trained.folder))
+    told = {one.kind: one.suggested for one in shown}
+    label = audit.looked.dataset.examples[0].label
+    assert told == {
+        "likely wrong label": "red" if label != "red" else "",
+        "model disagrees": "blue" if label != "blue" else "",
+    }
 
 
 def test_cleaning_leaves_wrong_labels_out_of_the_training_only(dirty, tmp_path):

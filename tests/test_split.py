@@ -317,3 +317,12 @@ def test_an_empty_dataset_splits_to_nothing():
 def test_any_text_may_name_a_group(groups):
     dataset, hashes = table([(number, "a", "", group) for number, group in enumerate(groups)])
     assert len(split(dataset, hashes, DEFAULT).parts) == len(groups)
+
+
+def test_of_several_labels_each_is_a_class():
+    labels = ["cat|dog"] * 30 + ["dog"] * 30 + ["cat|fox"]
+    examples = tuple(Example(f"{n}.jpg", Place(f"/{n}.jpg"), label) for n, label in enumerate(labels))
+    dataset = Dataset("d", "d", examples, ("cat", "dog", "fox"), multilabel=True)
+    result = split(dataset, [digest(f"{n}".encode()) for n in range(61)], SplitSettings())
+    assert not [one for one in result.findings if "|" in one.evidence]
+    assert result.parts[60] == "train", "the only fox"

@@ -182,9 +182,15 @@ class Classifier:
             arrays = {name: np.ascontiguousarray(one) for name, one in self.judgement.arrays().items()}
             with whole(folder / JUDGEMENT) as unfinished:
                 save_arrays(arrays, unfinished)
+        else:
+            # That of a model which was saved here before.
+            (folder / JUDGEMENT).unlink(missing_ok=True)
         if own_code.is_own_code(self.architecture):
-            code = Path(self.architecture.rpartition(":")[0]).read_text(encoding="utf-8")
-            write_text(folder / CODE, code)
+            # As it was when the network was built: the file may have been edited since.
+            written_by = own_code.source_of(self.network)
+            write_text(
+                folder / CODE, written_by or Path(self.architecture.rpartition(":")[0]).read_text(encoding="utf-8")
+            )
             own_code.trust(folder / CODE)
         write_text(folder / CONFIG, json.dumps(self._config(), ensure_ascii=False, indent=1) + "\n")
 
@@ -269,6 +275,13 @@ class Classifier:
             return f"{CODE}:{self.architecture.rpartition(':')[2]}"
         return getattr(self.network, "pretrained_cfg", {}).get("architecture") or zoo.resolve(self.architecture)
 
+    def _built_for(self) -> dict[str, Any]:
+        """Say what the network has to be told of its pictures when it is built."""
+        about = self.preprocessing
+        grey = {"in_chans": 1} if about.channels == 1 else {}
+        fixed = getattr(self.network, "pretrained_cfg", {}).get("fixed_input_size")
+        return grey | ({"img_size": about.size_px} if fixed else {})
+
     def _config(self) -> dict[str, Any]:
         about = self.preprocessing
         head_name = getattr(self.network, "pretrained_cfg", {}).get("classifier")
@@ -278,7 +291,7 @@ class Classifier:
             "num_classes": len(self.classes),
             "num_features": getattr(self.network, "num_features", None),
             "label_names": list(self.classes),
-            "model_args": {**self.options, **({"in_chans": 1} if about.channels == 1 else {})},
+            "model_args": {**self._built_for(), **self.options},
             "pretrained_cfg": {
                 "input_size": [about.channels, about.size_px, about.size_px],
                 "fixed_input_size": False,

@@ -57,6 +57,13 @@ class DataSettings(Settings):
     stages are computed in every step. Pictures that are made up or left out of unequal classes (smote, undersample) are not
     counted."""
 
+    @field_validator("background")
+    @classmethod
+    def _is_a_colour(cls, value: tuple[int, int, int]) -> tuple[int, int, int]:
+        if not all(0 <= part <= 255 for part in value):
+            raise ValueError("red, green and blue are from 0 to 255")
+        return value
+
 
 class SplitSettings(Settings):
     """Which share of the pictures is kept for validation and test where the source does not say."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 
 class LinnaeusError(Exception):
     """A mistake in the input, told so that it can be mended.
@@ -87,5 +89,5 @@ class Interrupted(LinnaeusError):
     exit_code = 130
 
     def __init__(self, run: str, *, command: str = "") -> None:
-        command = command or f"linnaeus train --resume {run}"
+        command = command or f"linnaeus train --resume {shlex.quote(run)}"
         super().__init__("stopped; the state is saved.", fix=f"go on with: {command}")

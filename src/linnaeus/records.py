@@ -71,6 +71,11 @@ class Finding:
     severity: str = "warning"
 
 
+def split_label(label: str) -> tuple[str, ...]:
+    """Take a label of several classes ("cat|indoors") apart; a plain label gives one."""
+    return tuple(part for part in label.split("|") if part)
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A table of examples and the class names: plain data, nothing is read yet.
@@ -100,9 +105,15 @@ class Dataset:
         number = {name: index for index, name in enumerate(self.classes)}
         return np.array([number.get(example.label, -1) for example in self.examples], dtype=np.int64)
 
+    def classes_of(self, example: Example) -> tuple[str, ...]:
+        """Name the classes of an example: one, several, or none."""
+        if self.multilabel:
+            return split_label(example.label)
+        return (example.label,) if example.label else ()
+
     def counts(self) -> dict[str, int]:
         """Count the examples of each class, zero included."""
-        found = Counter(example.label for example in self.examples)
+        found = Counter(name for example in self.examples for name in self.classes_of(example))
         return {name: found[name] for name in self.classes}
 
     def without(self, findings: Sequence[Finding]) -> Dataset:

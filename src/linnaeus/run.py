@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -52,7 +53,7 @@ class Run:
             raise RunError(
                 f"{folder} should be a new or an empty folder.",
                 got="a file" if folder.is_file() else "files in it",
-                fix=f"take another --out, or go on with: linnaeus train --resume {folder}",
+                fix=f"take another --out, or go on with: linnaeus train --resume {shlex.quote(str(folder))}",
             )
         for half in halves:
             half.unlink(missing_ok=True)
@@ -144,8 +145,22 @@ class Run:
             },
         )
 
+    def has_split(self) -> bool:
+        """Tell whether pictures were divided."""
+        return self._path("split.csv").is_file()
+
     def split(self) -> dict[str, Any]:
-        """Read the split as columns id, label, split, why, group, hash and `place` (list of Place)."""
+        """Read the split as columns id, label, split, why, group, hash and `place` (list of Place).
+
+        Raises:
+            RunError: There is none, of a training that was stopped before or of a whole cross-validation.
+        """
+        if not self.has_split():
+            raise RunError(
+                f"{self.folder} should have divided its pictures.",
+                got="no split.csv",
+                fix=f"linnaeus train --resume {shlex.quote(str(self.folder))}; of a cross-validation name a fold: fold-1.",
+            )
         text = ("id", "label", "split", "why", "group", "hash", "path", "layout")
         columns = read_table(self._path("split.csv"), text)
         where = zip(*(columns.pop(name) for name in ("path", "offset", "length", "layout")), strict=True)
@@ -291,7 +306,7 @@ class Run:
             raise RunError(
                 f"{self.folder} should hold {name}.",
                 got="a run that did not get so far",
-                fix=f"linnaeus train --resume {self.folder}",
+                fix=f"linnaeus train --resume {shlex.quote(str(self.folder))}",
             ) from None
         except json.JSONDecodeError as error:
             raise RunError(f"{self._path(name)} should be JSON.", got=str(error), fix="train again.") from None
@@ -329,5 +344,5 @@ def _fresh_folder(name: str) -> Path:
 
 
 def _nearest_runs() -> str:
-    runs = sorted(path.parent for path in Path("runs").glob("*/recipe.json"))
-    return f"the latest here is {runs[-1]}." if runs else "make one: linnaeus train SOURCE"
+    runs = sorted(Path("runs").glob("*/recipe.json"), key=lambda path: path.stat().st_mtime)
+    return f"the latest here is {runs[-1].parent}." if runs else "make one: linnaeus train SOURCE"

@@ -44,14 +44,28 @@ def read_predictions(path: Path) -> Predictions:
         got = str(error).splitlines()[0][:200]
         raise SourceError(f"{path} should be a table of predictions: CSV or Parquet.", got=got) from None
     classes = tuple(name.removeprefix("p:") for name in columns if name.startswith("p:"))
-    ids = columns.get("id") or columns.get("path")
+    words = {
+        name: ["" if one is None else str(one) for one in columns[name]]
+        for name in ("id", "path", "label")
+        if name in columns
+    }
+    ids = words.get("id", words.get("path"))
     if not classes or ids is None:
         raise SourceError(
             f"{path} should have the columns id, label, and p:CLASS for each class.",
             got=", ".join(list(columns)[:8]) or "no columns",
             fix='name the column of class "cat" p:cat.',
         )
-    probabilities = np.stack([np.asarray(columns[f"p:{name}"], dtype=np.float64) for name in classes], axis=1)
+    if not ids:
+        raise SourceError(f"{path} should have a row for each picture.", got="no rows")
+    try:
+        probabilities = np.stack([np.asarray(columns[f"p:{name}"], dtype=np.float64) for name in classes], axis=1)
+    except (TypeError, ValueError) as error:
+        raise SourceError(
+            f"{path} should hold probabilities as numbers from 0 to 1.",
+            got=str(error),
+            fix="write 0.9, not 90% or 0,9.",
+        ) from None
     total = probabilities.sum(axis=1)
     bad = ~(np.abs(total - 1) < 0.01) | (probabilities < 0).any(axis=1)
     if bad.any():
@@ -64,7 +78,7 @@ def read_predictions(path: Path) -> Predictions:
     exact = np.abs(total - 1) < 1e-9
     probabilities = np.where(exact[:, None], probabilities, probabilities / total[:, None])
     number = {name: index for index, name in enumerate(classes)} | {"": -1}
-    labels = columns.get("label") or [""] * len(ids)
+    labels = words.get("label", [""] * len(ids))
     strange = sorted({name for name in labels if name not in number})
     if strange:
         raise SourceError(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -50,6 +53,9 @@ def audit(
     from linnaeus import story
     from linnaeus.config import load_recipe
 
+    wanted = _kinds(fail_on)
+    if set_ and story.run_at(source) is not None:
+        raise SettingsError("a run is audited by its own settings.", got="--set", fix="audit its source instead.")
     with talking() as talk:
         found = story.inspect(
             source, load_recipe(None, pairs(set_)), data_dir=data_dir, corrections=corrections, talk=talk
@@ -62,8 +68,25 @@ def audit(
         _print(found)
         if out is not None:
             print(f"page: {out / 'audit.html'}\ntable: {out / 'audit.csv'}")
-        print(f"mend it: linnaeus review {source}", file=sys.stderr)
-    _fail(found, fail_on)
+        print(f"mend it: linnaeus review {shlex.quote(source)}", file=sys.stderr)
+    _fail(found, wanted)
+
+
+def _kinds(asked: str | None) -> list[str]:
+    """Read what to fail on; a word that is no kind of finding would never fail."""
+    from linnaeus.verbs.report import finding_kinds
+
+    wanted = [kind.strip() for kind in (asked or "").split(",") if kind.strip()]
+    known = finding_kinds()
+    for kind in wanted:
+        if kind not in known:
+            near = get_close_matches(kind, known, n=3, cutoff=0.4)
+            raise SettingsError(
+                "--fail-on should name kinds of findings.",
+                got=kind,
+                fix=f"{' or '.join(near)}; all are in docs/findings.md." if near else "all are in docs/findings.md.",
+            )
+    return wanted
 
 
 def _write(found: Inspected, out: Path, lang: str) -> None:
@@ -95,13 +118,12 @@ def _print(found: Inspected) -> None:
         print(more["words"])
 
 
-def _fail(found: Inspected, asked: str | None) -> None:
-    wanted = [kind.strip() for kind in (asked or "").split(",") if kind.strip()]
+def _fail(found: Inspected, wanted: Sequence[str]) -> None:
     counts: dict[str, Any] = found.kinds()
     hit = {kind: counts[kind] for kind in wanted if kind in counts}
     if hit:
         raise CheckFailed(
-            f"--fail-on {asked}: there should be none of these.",
+            f"--fail-on {','.join(wanted)}: there should be none of these.",
             got=", ".join(f"{count} {kind}" for kind, count in hit.items()),
             fix="look at them with linnaeus review.",
         )

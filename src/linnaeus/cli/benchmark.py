@@ -17,11 +17,11 @@ def benchmark(
     models: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
     /,
     *,
-    on: str = "all",
-    precision: str = "float32",
+    on: str | None = None,
+    precision: str | None = None,
     threads: int = 1,
     rounds: int = 200,
-    pictures: int = 256,
+    pictures: int | None = None,
     source: str | None = None,
     data_dir: DataDir = None,
     trust_code: TrustCode = False,
@@ -36,15 +36,15 @@ def benchmark(
     models
         A run or a model folder; or one or more exported files: model.onnx, model.xml, model.tflite ...
     on
-        Formats, separated by commas, or all that work here.
+        Formats, separated by commas; by default all that work here.
     precision
-        float32, float16, bfloat16, int8, weights: those of them that a format has, separated by commas.
+        float32 (the default), float16, bfloat16, int8, weights: those of them that a format has, separated by commas.
     threads
         Of one call.
     rounds
         Timed calls with one picture.
     pictures
-        Answers are compared on so many of the run's test pictures.
+        Answers are compared on so many of the run's test pictures, 256 by default.
     source
         Other pictures for that, as for train.
     """
@@ -55,16 +55,23 @@ def benchmark(
     trial = Trial(rounds=rounds, threads=threads)
     if not models:
         raise SettingsError("benchmark needs a run, or exported files.", fix="linnaeus benchmark runs/flowers")
+    files = len(models) > 1 or target_of(models[0]) is not None
+    if files and any(one is not None for one in (on, precision, pictures, source, data_dir)):
+        raise SettingsError(
+            "--on, --precision, --pictures, --source and --data-dir are for a run.",
+            got="exported files, which are what they are, and are compared on noise",
+            fix="linnaeus benchmark RUN",
+        )
     with talking() as talk:
-        if len(models) > 1 or target_of(models[0]) is not None:
+        if files:
             found = benchmark_files(models, trial=trial, talk=talk)
         else:
             found = time_runtimes(
                 models[0],
-                named(on),
-                precisions=precisions_of(precision),
+                named(on or "all"),
+                precisions=precisions_of(precision or "float32"),
                 trial=trial,
-                pictures=pictures,
+                pictures=256 if pictures is None else pictures,
                 source=source,
                 data_dir=data_dir,
                 trust_code=trust_code,

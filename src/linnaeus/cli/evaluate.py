@@ -49,7 +49,7 @@ def evaluate(
     out
         Also write the predictions to this .csv, .parquet or .jsonl file.
     report
-        Also write a report to this .html file.
+        Also write a report to this .html file, and the same as .md and .json beside it.
     lang
         Language of the report: en or zh.
     """
@@ -57,11 +57,17 @@ def evaluate(
     from linnaeus.tables import write_table
     from linnaeus.written import prediction_columns, scores_document
 
-    if (predictions is None) == (run is None or source is None):
+    if (predictions is None) == (run is None or source is None) or (predictions is not None and run is not None):
         raise SettingsError(
             "evaluate takes a run and a source, or --predictions.",
             fix="linnaeus evaluate RUN PICTURES   or   linnaeus evaluate --predictions answers.csv",
         )
+    if held is not None and predictions is None:
+        raise SettingsError("--held calibrates --predictions; a run is calibrated already.", fix="leave --held out.")
+    if report is not None:
+        from linnaeus.verbs.report import check_page
+
+        check_page(report)
     with talking() as talk:
         if predictions is not None:
             done = story.examine_predictions(predictions, held)

@@ -57,6 +57,8 @@ def explain(
         raise SettingsError(
             "--out and --class are for pictures that are named.", fix=f"linnaeus explain {run} photo.jpg"
         )
+    if paths and most is not None:
+        raise SettingsError("--most is for pictures of the run itself; those that are named are all explained.")
     from linnaeus.run import Run
     from linnaeus.verbs.explain import DEFAULT
 

@@ -31,7 +31,10 @@ def plan(
     given = {name: value for name, value in named.items() if value is not None} | pairs(set_)
     with talking() as talk:
         planned = story.foresee(
-            source, load_recipe(recipe or recipe_for(model or ""), given), data_dir=data_dir, talk=talk
+            source,
+            load_recipe(recipe or recipe_for(str(given.get("model.name", ""))), given),
+            data_dir=data_dir,
+            talk=talk,
         )
     if json_:
         print_json(

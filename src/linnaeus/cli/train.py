@@ -104,9 +104,9 @@ def _train(
     from linnaeus.talk import Clock
 
     settings = load_recipe(recipe or recipe_for(str(given.get("model.name", ""))), given)
-    count = folds or (settings.split.folds if settings.split.fold is None else None)
+    count = folds if folds is not None else (settings.split.folds if settings.split.fold is None else None)
     with talking() as talk:
-        if count:
+        if count is not None:
             return story.cross_validate(source, settings, count, out, talk=talk, **where)
         return story.tell(source, settings, out=out, clock=Clock(settings.budget_s, STARTED), talk=talk, **where)
 

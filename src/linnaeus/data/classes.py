@@ -26,11 +26,6 @@ def order_classes(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(unique))
 
 
-def split_label(label: str) -> tuple[str, ...]:
-    """Take a label of several classes ("cat|indoors") apart; a plain label gives one."""
-    return tuple(part for part in label.split("|") if part)
-
-
 def class_findings(counts: Mapping[str, int], *, hint: str = "") -> list[Finding]:
     """Notice classes without pictures, names that are easily confused, and a single class.
 

@@ -14,10 +14,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from linnaeus.data.classes import order_classes, split_label
+from linnaeus.data.classes import order_classes
 from linnaeus.data.diary import Correction, Standing, parse
 from linnaeus.errors import SourceError
-from linnaeus.records import Dataset, Example, Finding
+from linnaeus.records import Dataset, Example, Finding, split_label
 
 SETS = ("conflict", "copies", "same pixels", "duplicate", "leak")
 """Found in the kinds of findings that are about pictures as a set: conflict, copies, near-duplicates ..."""
@@ -141,15 +141,28 @@ def silence(
         hashes: Content hash of each example.
         corrections: As given to `apply`.
     """
-    settled: dict[str, str] = {}
-    if corrections.path:
-        for row, correction in _match(dataset, hashes, corrections).rows.items():
-            label = dataset.examples[row].label
-            if correction.action in ("keep", "relabel") and label == (correction.new_label or correction.label):
-                settled[dataset.examples[row].id] = label
-    if not settled:
+    known = settled(dataset, hashes, corrections)
+    if not known:
         return list(findings)
-    return [left for one in findings if (left := _unsettled(one, settled)) is not None]
+    return [left for one in findings if (left := _unsettled(one, known)) is not None]
+
+
+def settled(dataset: Dataset, hashes: Sequence[str], corrections: Corrections) -> dict[str, str]:
+    """Find the pictures whose label a person confirmed, as it was or as it is now: id -> label.
+
+    Args:
+        dataset: As `apply` returned it, or a part of that.
+        hashes: Content hash of each example.
+        corrections: As given to `apply`.
+    """
+    if not corrections.path:
+        return {}
+    found: dict[str, str] = {}
+    for row, correction in _match(dataset, hashes, corrections).rows.items():
+        label = dataset.examples[row].label
+        if correction.action in ("keep", "relabel") and label == (correction.new_label or correction.label):
+            found[dataset.examples[row].id] = label
+    return found
 
 
 def is_about_a_set(kind: str) -> bool:
@@ -164,6 +177,7 @@ class _Matched:
     rows: dict[int, Correction] = field(default_factory=dict)
     changed: list[Correction] = field(default_factory=list)
     gone: list[Correction] = field(default_factory=list)
+    elsewhere: list[Correction] = field(default_factory=list)
     moved: list[tuple[Correction, str]] = field(default_factory=list)
 
 
@@ -191,6 +205,8 @@ def _match(dataset: Dataset, hashes: Sequence[str], corrections: Corrections) ->
             matched.moved.append((one, dataset.examples[free[0]].id))
         elif one.id in row_of and not rows_of[one.hash]:
             matched.changed.append(one)
+        elif any(row not in matched.rows for row in rows_of[one.hash]):
+            matched.elsewhere.append(one)
         else:
             matched.gone.append(one)
     for one in list(matched.rows.values()):
@@ -269,10 +285,12 @@ def _not_there(matched: _Matched) -> Iterator[Finding]:
     done = [one.id for one in matched.gone if one.action in ("exclude", "not-a-class")]
     lost = [one.id for one in matched.gone if one.action in ("keep", "relabel")]
     changed = [one.id for one in matched.changed]
+    elsewhere = [one.id for one in matched.elsewhere]
     for ids, reason, severity in (
         (done, "no longer there under the label of the review, and need not be set aside", "note"),
         (lost, "no longer there under the label of the review", "warning"),
         (changed, "with other content than in review", "warning"),
+        (elsewhere, "there under another name and another label than in review", "warning"),
     ):
         if ids:
             yield _not_applied(ids, f"{_pictures(len(ids))} {reason}: {_some(ids)}", severity)

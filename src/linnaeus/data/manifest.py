@@ -10,10 +10,10 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from linnaeus.data.classes import class_findings, order_classes, split_label
+from linnaeus.data.classes import class_findings, order_classes
 from linnaeus.data.filenames import SPLIT_WORDS, split_of
 from linnaeus.errors import SourceError
-from linnaeus.records import Dataset, Example, Finding, Place
+from linnaeus.records import Dataset, Example, Finding, Place, split_label
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

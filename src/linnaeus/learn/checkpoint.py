@@ -37,6 +37,7 @@ class Progress:
         balance: What is done about classes of unequal size; "" before that is settled.
         balance_reason: Why, where the program chose.
         lesson: Fingerprint of the teacher and of the unlabelled pictures; "" without a teacher.
+        code: Fingerprint of the user's code that built the network; "" of other networks.
     """
 
     step: int = 0
@@ -53,6 +54,7 @@ class Progress:
     balance: str = ""
     balance_reason: str = ""
     lesson: str = ""
+    code: str = ""
 
 
 @dataclass

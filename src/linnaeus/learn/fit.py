@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,7 +15,7 @@ from torch import nn
 
 from linnaeus.config import Recipe
 from linnaeus.data.batches import Feed
-from linnaeus.errors import Interrupted, RunError, SettingsError
+from linnaeus.errors import Interrupted, RunError
 from linnaeus.learn.aim import objective_of, sampling_for
 from linnaeus.learn.balance import Settled, certain
 from linnaeus.learn.budget import Budget
@@ -26,7 +27,7 @@ from linnaeus.learn.frozen import FrozenFeed, halves_of
 from linnaeus.learn.infer import infer_tensors
 from linnaeus.learn.interrupt import interruptible
 from linnaeus.learn.late import Late, Read
-from linnaeus.learn.loop import Step, check_answers, check_finite, train
+from linnaeus.learn.loop import Step, check_answers, check_finite, too_large, train
 from linnaeus.learn.material import UNLABELLED, Material
 from linnaeus.learn.objectives import Batch
 from linnaeus.learn.optim import Average, Schedule, make_schedule, optimizer_for
@@ -40,6 +41,7 @@ from linnaeus.nn import stages
 from linnaeus.nn.depthwise import ease_depthwise, release_depthwise
 from linnaeus.nn.head import headless
 from linnaeus.nn.input import FromBytes
+from linnaeus.nn.own_code import source_of
 from linnaeus.nn.sparse import hold_zeros
 from linnaeus.records import Decision
 from linnaeus.run import Run
@@ -120,7 +122,7 @@ class Fit:
         try:
             return self._run_through()
         except torch.OutOfMemoryError as error:
-            raise _too_large(self.feed.batch_size, self.material.preprocessing.size_px, error) from None
+            raise too_large(self.feed.batch_size, self.material.preprocessing.size_px, error) from None
 
     def _run_through(self) -> Fitted:
         resumed = self._load()
@@ -168,6 +170,15 @@ class Fit:
                 fix="start anew.",
             )
         self.state.progress.lesson = lesson
+        source = source_of(self.network)
+        code = hashlib.sha256(source.encode()).hexdigest() if source else ""
+        if resumed and self.state.progress.code != code:
+            raise RunError(
+                f"{self.run.folder} was begun with other code.",
+                got=f"{self.recipe.model.name.rpartition(':')[0]} changed since" if self.recipe.model.name else "",
+                fix="put it back as it was, or start anew.",
+            )
+        self.state.progress.code = code
         return resumed
 
     def _begin(self, features: torch.Tensor | None) -> None:
@@ -412,14 +423,3 @@ class Fit:
         decisions = [*self.decisions, *(self.quick.decisions() if self.quick is not None else ())]
         epochs, pulse = progress.step / self.feed.steps_per_epoch, self.pulse
         return Fitted(epochs, progress.best_epoch, stopped, tuple(decisions), pulse.waited, pulse.pictures_per_s)
-
-
-def _too_large(batch_size: int, size_px: int, error: torch.OutOfMemoryError) -> SettingsError:
-    # Which allocation failed, and what the device had; the rest is advice about PyTorch's allocator.
-    what = ". ".join(str(error).split(". ")[:3])
-    smaller = f"--set train.batch_size={batch_size // 2}" if batch_size > 1 else f"--set data.size_px={size_px // 2}"
-    return SettingsError(
-        "train.batch_size and data.size_px should leave a training step room in the device's memory.",
-        got=f"batches of {batch_size} pictures of {size_px} px: {what}",
-        fix=f"{smaller}, or a smaller network.",
-    )

@@ -13,7 +13,7 @@ from torch.autograd.graph import increment_version
 from torch.optim import Optimizer
 
 from linnaeus.config import OptimSettings
-from linnaeus.errors import NonFiniteError
+from linnaeus.errors import NonFiniteError, SettingsError
 from linnaeus.learn.engine import Engine
 from linnaeus.learn.objectives import Batch, Objective, Outcome
 from linnaeus.learn.optim import Schedule, set_rate
@@ -120,4 +120,16 @@ def _not_finite(what: str, network: nn.Module, settings: OptimSettings) -> NonFi
         else "all weights finite: the loss itself overflowed",
         fix=f"a lower learning rate (it was {' and '.join(f'{rate:.3g}' for rate in known.values())}: {lower}), "
         "--set optim.clip_norm=1, or --set train.precision=fp32.",
+    )
+
+
+def too_large(batch_size: int, size_px: int, error: torch.OutOfMemoryError) -> SettingsError:
+    """Say which batch the device's memory did not hold, and what to do."""
+    # Which allocation failed, and what the device had; the rest is advice about PyTorch's allocator.
+    what = ". ".join(str(error).split(". ")[:3])
+    smaller = f"--set train.batch_size={batch_size // 2}" if batch_size > 1 else f"--set data.size_px={size_px // 2}"
+    return SettingsError(
+        "train.batch_size and data.size_px should leave a training step room in the device's memory.",
+        got=f"batches of {batch_size} pictures of {size_px} px: {what}",
+        fix=f"{smaller}, or a smaller network.",
     )

@@ -42,7 +42,7 @@ def build_own(
     Raises:
         ModelError: No such file or function, it fails, or the network does not give K numbers.
     """
-    function = _function(name)
+    function, source = _function(name)
     try:
         network = function(**_accepted(function, num_classes, channels, size_px), **(options or {}))
     except Exception as error:
@@ -52,7 +52,13 @@ def build_own(
             f"{name} should return a torch.nn.Module.", got=type(network).__name__, fix="return the network."
         )
     _check_output(name, network, num_classes, (channels, size_px, size_px))
+    network.__dict__["own_source"] = source
     return network
+
+
+def source_of(network: nn.Module) -> str:
+    """Give the code that a network was built by, as it was then; "" of one that `build_own` did not build."""
+    return str(network.__dict__.get("own_source", ""))
 
 
 def trust(code: Path) -> None:
@@ -77,7 +83,8 @@ def _content_key(code: Path) -> str:
     return hashlib.sha256(code.read_bytes()).hexdigest()
 
 
-def _function(name: str) -> Callable[..., Any]:
+def _function(name: str) -> tuple[Callable[..., Any], str]:
+    """Find the function, and the text of its file."""
     file, _, function_name = name.rpartition(":")
     if not file or not function_name:
         raise ModelError(f"{name} should name a function.", fix=f"write {file or name}:function.")
@@ -98,12 +105,17 @@ def _function(name: str) -> Callable[..., Any]:
             got="nothing of that name" if found is None else f"{function_name} is of type {type(found).__name__}",
             fix=f"it holds {', '.join(known)}." if known else "define it.",
         )
-    return found
+    return found, _SOURCES[module.__name__]
+
+
+_SOURCES: dict[str, str] = {}
+"""Text of each file that was imported, by the name of its module."""
 
 
 def _module(path: Path) -> ModuleType:
     """Import the file under a name of its own, once per content."""
-    digest = hashlib.sha256(str(path.resolve()).encode() + path.read_bytes()).hexdigest()[:12]
+    content = path.read_bytes()
+    digest = hashlib.sha256(str(path.resolve()).encode() + content).hexdigest()[:12]
     module_name = f"linnaeus_own_{path.stem}_{digest}"
     if module_name in sys.modules:
         return sys.modules[module_name]
@@ -118,6 +130,7 @@ def _module(path: Path) -> ModuleType:
         beside = isinstance(error, ModuleNotFoundError) and path.with_name(f"{error.name}.py").is_file()
         fix = "put both into one file: it goes into the model folder alone." if beside else "mend the file."
         raise ModelError(f"{path} should be importable.", got=_told(error), fix=fix) from error
+    _SOURCES[module_name] = content.decode("utf-8")
     return module
 
 

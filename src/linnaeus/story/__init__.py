@@ -6,7 +6,7 @@ from linnaeus.story.compressed import refuse_failure, squeeze
 from linnaeus.story.examined import Examined, examine, examine_predictions
 from linnaeus.story.exported import Wanted, ship
 from linnaeus.story.folded import Folded, cross_validate, is_cross_validation, resume_folds
-from linnaeus.story.inspected import Inspected, inspect
+from linnaeus.story.inspected import Inspected, inspect, run_at
 from linnaeus.story.planned import Planned, foresee
 from linnaeus.story.reported import report_in_full
 from linnaeus.story.reviewed import look_over
@@ -34,6 +34,7 @@ __all__ = [
     "report_in_full",
     "resume",
     "resume_folds",
+    "run_at",
     "ship",
     "squeeze",
     "tell",

@@ -42,15 +42,19 @@ def cleaned(divided: Divided, looked: Looked, used: Recipe, talk: Talk) -> Divid
         keys = unite([one.group for one in examples], scan.hashes, [key_of[one.id] for one in examples])
         with one_blas_thread():
             found = clean(features, divided.dataset.labels[rows], keys)
-    talk.say(f"clean: {found.words()}")
     parts, why = divided.split.parts.astype("<U7"), divided.split.why.astype(object)
-    out = sorted(found.reasons)
+    settled = looked.settled()
+    out = [row for row in sorted(found.reasons) if examples[row].id not in settled]
     parts[rows[out]] = LEFT_OUT
     why[rows[out]] = [found.reasons[row] for row in out]
+    words, confirmed = found.words(), len(found.reasons) - len(out)
+    if confirmed:
+        words = f"{words}, of which {confirmed:,} stay, as a person confirmed them"
+    talk.say(f"clean: {words}")
     findings = divided.findings
     if out:
         ids = tuple(examples[row].id for row in out)
-        findings = (*findings, Finding("cleaned", ids, f"{found.words()}; linnaeus review shows them", "note"))
+        findings = (*findings, Finding("cleaned", ids, f"{words}; linnaeus review shows them", "note"))
     return replace(
         divided, split=replace(divided.split, parts=parts, why=np.asarray(why, dtype=np.str_)), findings=findings
     )

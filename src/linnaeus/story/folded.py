@@ -126,7 +126,7 @@ def resume_folds(folder: str | Path, *, talk: Talk | None = None) -> Folded:
         raise RunError(
             f"{parent.folder} should be the folder of a cross-validation.",
             got="a run of its own",
-            fix=f"linnaeus train --resume {parent.folder}",
+            fix=f"linnaeus train --resume {shlex.quote(str(parent.folder))}",
         )
     dataset = _open(parent.source(), talk)
     if parent.has_plan():

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from linnaeus import __version__
-from linnaeus.config import Recipe
+from linnaeus.config import Recipe, SplitSettings
+from linnaeus.data.corrections import silence
 from linnaeus.data.folders import default_cache_dir
 from linnaeus.data.ties import unite
 from linnaeus.data.traits import measure
 from linnaeus.errors import RunError
 from linnaeus.learn.embeddings import NETWORK, embed
 from linnaeus.learn.engine import one_blas_thread
-from linnaeus.records import Example, Finding, Split
+from linnaeus.records import PARTS, Example, Finding
 from linnaeus.run import Run
-from linnaeus.story.divided import grouped
+from linnaeus.story.divided import divide, grouped
 from linnaeus.story.pictures import Looked, look_at_all, open_pictures, where_of, where_of_run
 from linnaeus.story.planned import Planned
 from linnaeus.talk import Talk
@@ -36,6 +37,8 @@ MOST_IDS = 500
 """Pictures named for one finding in the document; `audit.csv` names all."""
 
 
+ASIDE = "set aside"
+"""What stands in place of a part."""
 JUDGED = (2, __version__)
 """Raise the number when the same pictures would be judged otherwise."""
 
@@ -124,7 +127,7 @@ def inspect(
     if run is None:
         return inspect_pictures(where_of(source, data_dir=data_dir, corrections=corrections), recipe, talk)
     where = where_of_run(run, data_dir=data_dir, corrections=corrections)
-    found = inspect_pictures(where, run.recipe(), talk)
+    found = inspect_pictures(where, run.recipe(), talk, run)
     run.write_result("audit", found.document())
     if run.has_scores("test") or run.has_scores("val"):
         report(run)
@@ -139,20 +142,25 @@ def run_at(folder: str) -> Run | None:
         return None
 
 
-def inspect_pictures(where: Mapping[str, Any], recipe: Recipe, talk: Talk) -> Inspected:
-    """Audit what `where` says how to open; see `inspect`."""
+def inspect_pictures(where: Mapping[str, Any], recipe: Recipe, talk: Talk, run: Run | None = None) -> Inspected:
+    """Audit what `where` says how to open, divided as the run divided it, if there is one; see `inspect`."""
     opened = open_pictures(where, talk)
     used = Planned.for_data(opened, recipe).used
-    dataset = grouped(opened, used.split, talk)
+    settings = used.split
+    if settings.fold is None:
+        # Of a cross-validation as a whole no picture is in one part.
+        settings = settings.model_copy(update={"folds": None})
+    dataset = grouped(opened, settings, talk)
     how, data, cache_dir = preprocessing(used), used.data, default_cache_dir() / "pixels"
     looked = look_at_all(dataset, where, how, data.cache_gb, talk, copies=True)
     kept, scan = looked.dataset, looked.scan
-    keys = unite([one.group for one in kept.examples], scan.hashes, looked.clusters)
-    parts = split(kept, scan.hashes, used.split, clusters=looked.clusters)
+    copies = looked.clusters or [""] * len(kept)
+    keys = unite([one.group for one in kept.examples], scan.hashes, copies)
+    parts, said = _divided(looked, settings, run, talk)
     with talk.stage("quality"), one_blas_thread():
         traits = measure(kept, scan, how, cache_dir=cache_dir)
         odd = find_odd(kept, scan, traits, how)
-        balance = find_imbalance(kept, parts=parts.parts, test_share=used.split.test)
+        balance = find_imbalance(kept, parts=parts, test_share=settings.test)
         shortcuts = find_shortcuts(kept, scan, traits, clusters=keys)
 
     def judge() -> Judged:
@@ -163,23 +171,16 @@ def inspect_pictures(where: Mapping[str, Any], recipe: Recipe, talk: Talk) -> In
         with talk.stage("labels"), one_blas_thread():
             opinions, more, growth = opinions_on(cache_dir, (JUDGED, NETWORK, how), kept, scan.hashes, keys, features)
             labels = audit_labels(kept, features, keys, opinions)
-            drift = find_drift(kept, parts.parts, traits, features=features, clusters=keys)
+            drift = find_drift(kept, parts, traits, features=features, clusters=keys)
         return Judged(labels, drift, more, growth)
 
-    about = (JUDGED, NETWORK, how, kept.classes, scan.hashes, keys, parts.parts.tolist(), *map(_told, kept.examples))
+    about = (JUDGED, NETWORK, how, kept.classes, scan.hashes, keys, parts.tolist(), *map(_told, kept.examples))
     judged = remembered_result(cache_dir, about, Judged, judge)
     labels, drift, growth = judged.labels, judged.drift, judged.growth
     if growth is not None:
         talk.say(growth.words())
-    findings = [
-        *kept.findings,
-        *parts.findings,
-        *labels.findings,
-        *shortcuts.findings,
-        *balance.findings,
-        *drift.findings,
-        *odd,
-    ]
+    doubts = [*labels.findings, *shortcuts.findings, *balance.findings, *drift.findings, *odd]
+    findings = [*kept.findings, *said, *silence(doubts, kept, scan.hashes, looked.decided)]
     order = ("set aside", "warning", "note")
     findings.sort(key=lambda one: order.index(one.severity))
     facts = {
@@ -194,11 +195,39 @@ def inspect_pictures(where: Mapping[str, Any], recipe: Recipe, talk: Talk) -> In
         "suggested": [row.suggested for row in labels.rows],
         "quality": [row.quality for row in labels.rows],
         "outlier": [row.outlier for row in labels.rows],
-        "cluster": [key if count > 1 else "" for key, count in _sizes(keys)],
-        **traits.columns(),
+        "cluster": [key if count > 1 else "" for key, count in _sizes(unite([""] * len(kept), scan.hashes, copies))],
     }
+    # A table's own column may have one of these names.
+    taken = {"id", "label", "part", "findings", *columns}
+    columns |= {f"{name} (table)" if name in taken else name: one for name, one in traits.columns().items()}
     table = _table(looked, parts, findings, columns)
     return Inspected(looked, findings, table, facts, {name: round(value, 2) for name, value in talk.seconds.items()})
+
+
+def _divided(
+    looked: Looked, settings: SplitSettings, run: Run | None, talk: Talk
+) -> tuple[np.ndarray, tuple[Finding, ...]]:
+    """Say in which part each picture in use is, and what there is to be said of it.
+
+    Pictures that have come since a run count as its training pictures.
+    """
+    kept, scan = looked.dataset, looked.scan
+    if run is not None and run.has_split():
+        told = run.split()
+        part_of = {
+            hash: part if part in PARTS else "train" for hash, part in zip(told["hash"], told["split"], strict=True)
+        }
+        given = tuple(
+            replace(one, split=part_of.get(hash, "train")) for one, hash in zip(kept.examples, scan.hashes, strict=True)
+        )
+        as_they_are = settings.model_copy(update={"val": 0.0, "test": 0.0})
+        parts = split(replace(kept, examples=given), scan.hashes, as_they_are, clusters=looked.clusters)
+        return parts.parts, parts.findings
+    divided = divide(kept, scan, looked.accounted, settings, clusters=looked.clusters, talk=talk)
+    part_of = dict(zip((one.id for one in divided.dataset.examples), divided.split.parts.tolist(), strict=True))
+    # What is tied to pictures that are held out is in no part.
+    parts_of_all = np.array([part_of.get(one.id, ASIDE) for one in kept.examples])
+    return parts_of_all, (*divided.findings, *divided.split.findings)
 
 
 def _told(example: Example) -> tuple[object, ...]:
@@ -207,7 +236,7 @@ def _told(example: Example) -> tuple[object, ...]:
 
 
 def _table(
-    looked: Looked, parts: Split, findings: Sequence[Finding], columns: Mapping[str, Any]
+    looked: Looked, parts: np.ndarray, findings: Sequence[Finding], columns: Mapping[str, Any]
 ) -> dict[str, list[Any]]:
     """Lay out what was found for every file: those in use, and those that were set aside."""
     kinds: dict[str, list[str]] = {}
@@ -223,7 +252,7 @@ def _table(
     table: dict[str, list[Any]] = {
         "id": ids,
         "label": [examples[row_of[id]].label if id in row_of else label_of.get(id, "") for id in ids],
-        "part": [str(parts.parts[row_of[id]]) if id in row_of else "set aside" for id in ids],
+        "part": [str(parts[row_of[id]]) if id in row_of else ASIDE for id in ids],
         "findings": ["|".join(dict.fromkeys(kinds.get(id, ()))) for id in ids],
     }
     for name, values in columns.items():

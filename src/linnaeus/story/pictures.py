@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ class Looked:
         clusters: Key of each picture of `dataset` that all its near-duplicates have too; () where nobody looked.
         everything: As listed by the source, before corrections and before anything was set aside.
         hashes: Content of each picture of `everything`.
+        decided: What a person decided about them.
     """
 
     dataset: Dataset
@@ -42,6 +44,11 @@ class Looked:
     clusters: Sequence[str]
     everything: Dataset
     hashes: tuple[str, ...]
+    decided: corrections.Corrections
+
+    def settled(self) -> dict[str, str]:
+        """Label of each picture of `dataset` that a person kept or relabelled, by id."""
+        return corrections.settled(self.dataset, self.scan.hashes, self.decided)
 
 
 def where_of(source: str, *, data_dir: Path | None = None, corrections: str | Path | None = None) -> dict[str, Any]:
@@ -130,7 +137,7 @@ def look_at_all(
         talk.say(f"{changed:,} pictures changed by the review in {decided.path}")
     accounted = account(dataset, [*said, *findings])
     clusters = alike.keys_of(rows) if alike else ()
-    return Looked(kept, rest.take(rows), accounted, clusters, dataset, found.hashes)
+    return Looked(kept, rest.take(rows), accounted, clusters, dataset, found.hashes, decided)
 
 
 def aside(accounted: Mapping[str, int]) -> str:
@@ -157,7 +164,9 @@ def tell_findings(findings: tuple[Finding, ...], accounted: Mapping[str, int], r
                 talk.say(f"warning: {one.kind}: {one.evidence}")
     for kind, count in told.items():
         if count > TOLD:
-            talk.say(f"warning: {kind}: {count - TOLD:,} more; linnaeus review {run.folder} shows them")
+            talk.say(
+                f"warning: {kind}: {count - TOLD:,} more; linnaeus review {shlex.quote(str(run.folder))} shows them"
+            )
 
 
 def _rows(whole: Dataset, part: Dataset) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,23 +39,23 @@ def look_over(
     talk, run = talk or Talk(), run_at(run_or_source)
     where = where_of_run(run, data_dir=data_dir) if run else where_of(run_or_source, data_dir=data_dir)
     # Decided pictures are shown too: the page says so, and a decision can be taken back.
-    found = inspect_pictures(where | {"corrections": "none"}, run.recipe() if run else Recipe(), talk)
+    found = inspect_pictures(where | {"corrections": "none"}, run.recipe() if run else Recipe(), talk, run)
     shown = {"id": "id", "suggested": "suggested", "cluster": "cluster", "quality": "score"}
-    findings = list(found.findings)
-    table: Mapping[str, Sequence[Any]] = {name: found.table[column] for column, name in shown.items()}
+    table = {name: found.table[column] for column, name in shown.items()}
+    everything, hashes = found.looked.everything, found.looked.hashes
+    cases = cases_of(found.findings, everything, hashes=hashes, table=table)
     if run is not None:
+        # Apart from the audit's: both may have something to suggest for the same picture.
         parts = [run.predictions(part) for part in ("val", "test") if run.has_predictions(part)]
         more, doubted = disagreements(parts)
-        findings, table = [*findings, *more], _joined(table, doubted)
-    everything = found.looked.everything
-    cases = cases_of(findings, everything, hashes=found.looked.hashes, table=table)
+        cases += cases_of(more, everything, hashes=hashes, table=doubted)
     return review(
         cases,
         everything,
         out or _decisions_of(where),
         port=port,
         open_browser=open_browser,
-        notes=notes_of(findings, everything),
+        notes=notes_of(found.findings, everything),
         talk=talk,
     )
 
@@ -64,10 +64,3 @@ def _decisions_of(where: Mapping[str, Any]) -> Path:
     """Say where the decisions are kept that a source is opened with; those of a run without any, beside the source."""
     told = where.get("corrections")
     return default_path(where["source"]) if told in (None, "none") else Path(told).expanduser()
-
-
-def _joined(first: Mapping[str, Sequence[Any]], second: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
-    """Put two tables with a column id below each other; what one of them lacks is empty there."""
-    names = dict.fromkeys([*first, *second])
-    sizes = len(first.get("id", ())), len(second.get("id", ()))
-    return {name: [*first.get(name, [None] * sizes[0]), *second.get(name, [None] * sizes[1])] for name in names}

@@ -64,11 +64,17 @@ def shown_of_run(
         how,
         any_size,
     )
+    if not rows:
+        raise RunError(
+            f"{run.folder} should have {' or '.join(parts)} pictures.",
+            got="a split without any",
+            fix="train with such a part: split.val and split.test are its shares.",
+        )
     if not len(shown):
         raise RunError(
             f"{run.folder} should have pictures in {run.source()['source']}.",
             got="none that can be read",
-            fix="name other pictures: --source PICTURES",
+            fix="put them back where they were; export and benchmark take others, too: --source PICTURES",
         )
     return shown
 
@@ -95,7 +101,9 @@ def precision_of(name: str, model: Path, classes: Sequence[str], how: Preprocess
             # They are only the better for it.
             return Precision(name)
         raise SettingsError(
-            "int8 needs training and validation pictures.", got=f"{error.rule} {error.got}", fix="name the run."
+            "int8 needs training and validation pictures.",
+            got=f"{error.rule} {error.got}",
+            fix=error.fix or "name the run.",
         ) from None
     return Precision(name, seen, held=np.asarray(held))
 

@@ -61,7 +61,7 @@ def put_under_stress(
         where = where_of(str(source), data_dir=data_dir, corrections=corrections)
     cache_gb = Recipe().data.cache_gb
     looked = look_at_all(open_pictures(where, talk), where, classifier.preprocessing, cache_gb, talk)
-    rows = _tested(run, looked) if run else np.arange(len(looked.dataset))
+    part, rows = _tested(run, looked) if run else ("outside", np.arange(len(looked.dataset)))
     found = stress(
         classifier,
         looked.dataset.take(rows),
@@ -72,14 +72,17 @@ def put_under_stress(
         certify=certify,
         talk=talk,
     )
+    found["part"] = part
+    if part == "val":
+        found["notes"].insert(0, "of validation pictures, which chose the network: the run has no test part.")
     if run is not None:
         run.write_result("stress", found)
         report(run)
     return found
 
 
-def _tested(run: Run, looked: Looked) -> np.ndarray:
-    """Find the run's test pictures (or its validation pictures, where it has no test part) by their content."""
+def _tested(run: Run, looked: Looked) -> tuple[str, np.ndarray]:
+    """Find the run's test pictures (or its validation pictures, where it has no test part) by their content: part, rows."""
     split = run.split()
     part = "test" if "test" in split["split"] else "val"
     wanted = {digest for digest, one in zip(split["hash"], split["split"], strict=True) if one == part}
@@ -90,4 +93,4 @@ def _tested(run: Run, looked: Looked) -> np.ndarray:
             got="none of them" if wanted else "a run without test and validation pictures",
             fix=f"name other pictures: linnaeus stress {run.folder} PICTURES",
         )
-    return rows
+    return part, rows

@@ -114,6 +114,8 @@ def card_of(classifier: Classifier, outputs: Sequence[str] | None, layout: str, 
         raise SettingsError(
             "outputs should be probabilities, and with it features and unknown_score.", got=", ".join(chosen) or "none"
         )
+    # Whoever takes the first output takes the probabilities.
+    chosen = (PROBABILITIES, *(name for name in chosen if name != PROBABILITIES))
     if layout not in LAYOUTS or (any_size and layout != "nhwc"):
         raise SettingsError("the layout should be nhwc, or nchw of pictures of one size.", got=layout)
     if UNKNOWN_SCORE in chosen and not tells:

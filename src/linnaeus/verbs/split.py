@@ -129,12 +129,14 @@ def _anchors(clusters: Sequence[str], given: Sequence[str]) -> dict[str, str]:
 def _rescue(dataset: Dataset, deal: _Deal) -> Iterator[Finding]:
     """Give every class that can have one a training picture; all are judged by the hash alone, so order is nothing."""
     best: dict[str, int] = {}
-    trained = {example.label for example, part in zip(dataset.examples, deal.parts, strict=True) if part == "train"}
+    dealt = zip(dataset.examples, deal.parts, strict=True)
+    trained = {name for example, part in dealt if part == "train" for name in dataset.classes_of(example)}
     for row, example in enumerate(dataset.examples):
-        if deal.free[row] and example.label and example.label not in trained:
-            top = best.setdefault(example.label, row)
-            if (deal.numbers[row], deal.clusters[row]) > (deal.numbers[top], deal.clusters[top]):
-                best[example.label] = row
+        for name in dataset.classes_of(example) if deal.free[row] else ():
+            if name not in trained:
+                top = best.setdefault(name, row)
+                if (deal.numbers[row], deal.clusters[row]) > (deal.numbers[top], deal.clusters[top]):
+                    best[name] = row
     chosen = {deal.clusters[row]: label for label, row in sorted(best.items())}
     ids: defaultdict[str, list[str]] = defaultdict(list)
     for row, example in enumerate(dataset.examples):
@@ -179,8 +181,8 @@ def _missing(dataset: Dataset, deal: _Deal) -> Iterator[Finding]:
     """Tell which classes lack a part."""
     rows_of: defaultdict[str, set[str]] = defaultdict(set)
     for example, part in zip(dataset.examples, deal.parts, strict=True):
-        if example.label:
-            rows_of[example.label].add(part)
+        for name in dataset.classes_of(example):
+            rows_of[name].add(part)
     for name, parts in sorted(rows_of.items()):
         if "train" not in parts:
             sides = " and ".join(part for part in PARTS if part in parts)

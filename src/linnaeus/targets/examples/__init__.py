@@ -81,17 +81,26 @@ def _read(target: str, card: Card) -> tuple[str, ...]:
     array = 'np.asarray(picture.convert("L"))[None, ..., None]' if grey else "np.asarray(picture)[None]"
     return (
         "def read(path):",
-        '    picture = ImageOps.exif_transpose(Image.open(path)).convert("RGB")',
+        "    picture = ImageOps.exif_transpose(Image.open(path))",
+        '    if picture.mode.startswith("I"):  # 16 bits of grey',
+        '        picture = Image.fromarray((np.asarray(picture) >> 8).astype("uint8"))',
+        f'    background = Image.new("RGBA", picture.size, {(*how.background, 255)})',
+        '    picture = Image.alpha_composite(background, picture.convert("RGBA")).convert("RGB")',
         *(f"    {line}" for line in ([] if card.any_size else resizing.python(how))),
         f"    return {f'np.ascontiguousarray({array}.transpose(0, 3, 1, 2))' if planes else array}",
     )
 
 
 def _network(folder: Path) -> dict[str, tuple[str, ...]]:
-    """Say how the network of a bare state_dict is made: with timm, or with Linnaeus, whose own ones timm does not know."""
+    """Say how the network of a bare state_dict is made: with timm, or with Linnaeus where timm does not know it."""
     import timm
 
-    name = json.loads((folder / "state_dict" / "config.json").read_text(encoding="utf-8"))["architecture"]
+    config = json.loads((folder / "state_dict" / "config.json").read_text(encoding="utf-8"))
+    name = config["architecture"]
+    if ":" in name or config.get("linnaeus", {}).get("pruned"):
+        # Its layers are known to the folder alone.
+        made = 'model = Classifier.load(HERE / "state_dict").network'
+        return {"import": ("from linnaeus.classifier import Classifier",), "create": (made,)}
     # Linnaeus' own networks are known to timm here, but not in a program that imports timm alone.
     if timm.is_model(name) and timm.models.model_entrypoint(name).__module__.startswith("timm."):
         made = 'model = timm.create_model(config["architecture"], num_classes=config["num_classes"], **config["model_args"])'

@@ -5,7 +5,7 @@ const card = JSON.parse($("card").textContent), rules = JSON.parse($("rules").te
 const THUMBNAIL_PX = 96;
 
 const results = []; // {path, file, found, error, reason, thumbnail}
-let shown = null, queue = [], given = 0, failed = 0, working = false, told = () => "", snaps = 0, pastes = 0;
+let shown = null, queue = [], given = 0, failed = 0, working = false, told = () => "", snaps = 0, pastes = 0, cleared = 0;
 
 // One picture at a time: the runtime has one input.
 let turn = Promise.resolve();
@@ -77,26 +77,30 @@ async function take(files) {
   if (working) return;
   working = true;
   const first = results.length;
-  for (let n = 1; queue.length; n++) {
+  while (queue.length) {
+    const n = given - queue.length + 1;
     tell(() => say("working", { n, N: given }));
     await add(...queue.shift(), results.length === first);
     await new Promise((resolve) => setTimeout(resolve)); // let the page draw itself
   }
   working = false;
+  if (!given) return; // cleared meanwhile
   const last = results.at(-1);
   tell(() => (given === 1 && last ? oneLine(last) : say("done", { N: given, errors: failed })));
 }
 
 async function add(file, path, show) {
+  const round = cleared;
   const result = { path, file, found: null, error: "", reason: "", thumbnail: null };
   try {
     const pixels = await prepared(file, card.preprocessing);
     result.thumbnail = draw(document.createElement("canvas"), pixels, THUMBNAIL_PX);
     result.found = await classify(pixels);
   } catch (error) {
-    failed++;
     Object.assign(result, { error: error.message, reason: error.reason ?? "other" });
   }
+  if (round !== cleared) return;
+  if (!result.found) failed++;
   results.push(result);
   addRow(result);
   $("results").hidden = false;
@@ -279,6 +283,8 @@ function saveCsv() {
 }
 
 function clearAll() {
+  cleared++;
+  given = failed = 0;
   queue = [];
   results.length = 0;
   $("rows").replaceChildren();

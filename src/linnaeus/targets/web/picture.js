@@ -22,15 +22,21 @@ function formatOf(bytes) {
   return SIGNATURES.find(([, offset, signature]) => head.startsWith(signature, offset))?.[0] ?? "";
 }
 
-/** Find the last place of two bytes; -1 if they are nowhere. */
-function lastOf(bytes, one, two) {
-  for (let at = bytes.length - 2; at >= 0; at--) if (bytes[at] === one && bytes[at + 1] === two) return at;
-  return -1;
+/** Follow a JPEG from marker to marker to its end; what lies behind it, the film of a moving photo say, does not matter. */
+function reachesEnd(bytes) {
+  for (let at = 2; at + 1 < bytes.length; ) {
+    const marker = bytes[at + 1];
+    if (bytes[at] !== 0xff || marker === 0xff) at++;
+    else if (marker === 0xd9) return true;
+    else if (marker <= 0x01 || (marker >= 0xd0 && marker <= 0xd8)) at += 2;
+    else at += 2 + ((bytes[at + 2] << 8) | bytes[at + 3]);
+  }
+  return false;
 }
 
 /** Say whether a file stops before the place where its format ends: browsers show what there is, and grey below. */
 function endsEarly(bytes, format) {
-  if (format === "JPEG") return lastOf(bytes, 0xff, 0xd9) <= lastOf(bytes, 0xff, 0xda);
+  if (format === "JPEG") return !reachesEnd(bytes);
   if (format === "PNG") return !latin(bytes.subarray(-64)).includes("IEND") && !findIend(bytes);
   if (format === "WEBP") return bytes.length < new DataView(bytes.buffer, bytes.byteOffset).getUint32(4, true) + 8;
   return false;

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from linnaeus.data.classes import split_label
 from linnaeus.metrics.intervals import wilson_ends
 from linnaeus.records import Dataset, Finding
 
@@ -63,7 +62,7 @@ def find_imbalance(dataset: Dataset, *, parts: np.ndarray | None = None, test_sh
         Effective number: M. O. Hill (1973), Ecology 54, 427-432, of order 1.
     """
     assert parts is None or len(parts) == len(dataset), "one part per example"
-    counts = _counts(dataset)
+    counts = dataset.counts()
     filled = [count for count in counts.values() if count]
     shares = np.array(filled) / max(1, sum(filled))
     effective = float(np.exp(-(shares * np.log(shares)).sum())) if filled else 0.0
@@ -89,15 +88,6 @@ def _half_width(n: float, recall: float = RECALL) -> float:
     return (high - low) / 2
 
 
-def _counts(dataset: Dataset) -> dict[str, int]:
-    found = Counter(name for example in dataset.examples for name in _labels(dataset, example.label))
-    return {name: found[name] for name in dataset.classes}
-
-
-def _labels(dataset: Dataset, label: str) -> tuple[str, ...]:
-    return split_label(label) if dataset.multilabel else (label,)
-
-
 def _uneven(counts: Mapping[str, int], effective: float, ratio: float) -> Iterator[Finding]:
     if ratio < UNEVEN:
         return
@@ -121,7 +111,7 @@ def _untested(
         in_test = Counter(
             name
             for row in np.flatnonzero(parts == "test").tolist()
-            for name in _labels(dataset, dataset.examples[row].label)
+            for name in dataset.classes_of(dataset.examples[row])
         )
         expected = {name: in_test[name] for name in counts}
     if not sum(expected.values()):

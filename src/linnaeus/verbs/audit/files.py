@@ -75,7 +75,7 @@ def _same_bytes(dataset: Dataset, scan: Scan) -> Iterator[Finding]:
             continue
         examples = [dataset.examples[row] for row in rows]
         ids = tuple(example.id for example in examples)
-        if len({example.label for example in examples if example.label}) > 1:
+        if len({frozenset(dataset.classes_of(example)) for example in examples if example.label}) > 1:
             named = " = ".join(f"{example.id} ({example.label})" for example in examples)
             yield Finding("conflict", ids, f"the same bytes under different labels: {named}", "set aside")
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -178,16 +179,13 @@ def _check(runs: Sequence[Run], part: str) -> None:
             raise RunError(
                 f"{run.folder} should hold predictions for its {part} pictures.",
                 got=f"only {', '.join(there)}" if there else "no predictions",
-                fix=f"--part {there[0]}" if there else f"linnaeus train --resume {run.folder}",
+                fix=f"--part {there[0]}" if there else f"linnaeus train --resume {shlex.quote(str(run.folder))}",
             )
 
 
 def _split(run: Run) -> dict[str, Any] | None:
     """Read where the pictures are and what they contain; None for a run that does not say."""
-    try:
-        return run.split()
-    except FileNotFoundError:
-        return None
+    return run.split() if run.has_split() else None
 
 
 def _changed(predictions: Sequence[Predictions], splits: Sequence[dict[str, Any] | None]) -> tuple[str, ...]:

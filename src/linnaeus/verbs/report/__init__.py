@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from linnaeus.verbs.report.language import Words
     from linnaeus.verbs.report.thumbnails import Budget, Shown
 
-__all__ = ["front_svg", "report", "report_audit", "report_predictions"]
+__all__ = ["check_page", "finding_kinds", "front_svg", "report", "report_audit", "report_predictions"]
 
 MOST_BYTES = 4_900_000
 """A page that can be sent by mail: under 5 MB."""
@@ -23,7 +23,14 @@ ROOMS = (2_400_000, 1_200_000, 400_000, 0)
 """Bytes for pictures; the next one is tried where names and tables take more of the page than they usually do."""
 
 
-def report(run: Run, language: str = "en") -> Path:
+def finding_kinds() -> list[str]:
+    """List every kind of finding that there is."""
+    from linnaeus.verbs.report.language import speak
+
+    return list(speak("en").findings)
+
+
+def report(run: Run, language: str | None = None) -> Path:
     """Write pictures/*.png, report.html, report.md and report.json from a run's folder, and return the page's path.
 
     A part that the run lacks (no epochs, no test pictures, no scores yet) is left out with a word on why; a section
@@ -31,7 +38,7 @@ def report(run: Run, language: str = "en") -> Path:
 
     Args:
         run: With a plan and a split at least.
-        language: "en" or "zh".
+        language: "en" or "zh"; by default that of the report that is there, else English.
 
     Raises:
         RunError: The folder holds no plan or no split: the run did not get far enough to tell anything.
@@ -42,7 +49,7 @@ def report(run: Run, language: str = "en") -> Path:
     from linnaeus.verbs.report.pictures import write_pictures
     from linnaeus.verbs.report.thumbnails import examples, mistakes
 
-    words = speak(language)
+    words = speak(language or (_made_by_us(run.report_path) or {}).get("language", "en"))
     evidence = Evidence.gather(run)
     sample, wrong = examples(evidence), mistakes(evidence)
     write_pictures(evidence, sample, wrong, words)
@@ -68,12 +75,45 @@ def report_predictions(
         language: "en" or "zh".
 
     Raises:
-        SettingsError: The language is not one of them.
+        SettingsError: The language is not one of them, or `check_page` refuses the place.
     """
     from linnaeus.verbs.report.evidence import Evidence
     from linnaeus.verbs.report.language import speak
 
+    check_page(out)
     return _write(Evidence.outside(predictions, scores, results, name), speak(language), [], [], Path(out))
+
+
+def check_page(out: Path) -> None:
+    """Refuse a page that is no .html file, or beside which somebody else's .md or .json would be written over.
+
+    Raises:
+        SettingsError: It is one of these.
+    """
+    from linnaeus.errors import SettingsError
+
+    if out.suffix != ".html":
+        raise SettingsError("a report should be written to an .html file.", got=str(out), fix=f"{out.stem}.html")
+    beside = [one for ending in (".md", ".json") if (one := out.with_suffix(ending)).exists()]
+    if beside and _made_by_us(out) is None:
+        raise SettingsError(
+            f"beside {out.name}, {out.stem}.md and {out.stem}.json are written: these places should be free.",
+            got=f"{beside[0]}, which no report made",
+            fix="take another name for the report.",
+        )
+
+
+def _made_by_us(page: Path) -> dict[str, Any] | None:
+    """Read the report.json beside a page; None if it is none of ours."""
+    import json
+
+    from linnaeus.verbs.report.machine import FORMAT
+
+    try:
+        found = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and found.get("format") == FORMAT and "language" in found else None
 
 
 def front_svg(compressed: Mapping[str, Any], language: str = "en") -> str:

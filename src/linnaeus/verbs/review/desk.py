@@ -12,12 +12,11 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
-from linnaeus.data.classes import split_label
 from linnaeus.data.corrections import is_about_a_set
 from linnaeus.data.decode import read_bytes
 from linnaeus.data.diary import DECISIONS, Correction, Diary, content_hash
 from linnaeus.errors import LinnaeusError, PictureError
-from linnaeus.records import Dataset, Place
+from linnaeus.records import Dataset, Place, split_label
 from linnaeus.verbs.review.cases import Case
 
 ORDERS = ("found", "doubtful", "sure", "label", "name")

@@ -188,7 +188,7 @@ def _set(name: Text, one: Mapping[str, Any], measured: Mapping[str, Any], words:
 
 
 def _classwise(sets: Sequence[Mapping[str, Any]], evidence: Evidence, words: Words) -> Table:
-    covered = sets[0]["classwise"]
+    covered = {name: one for name, one in sets[0]["classwise"].items() if one["n"]}
     shown = sorted(covered, key=lambda name: float(covered[name]["value"]))
     many = len(shown) > MOST_CLASSES
     rows = []
