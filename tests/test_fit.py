@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,12 +16,13 @@ from safetensors.torch import load
 from conftest import weight_bytes, write_photos
 from linnaeus import story
 from linnaeus.config import load_recipe
-from linnaeus.errors import Interrupted, ModelError, SettingsError
+from linnaeus.errors import Interrupted, ModelError, RunError, SettingsError
 from linnaeus.learn import budget, fit, start
 from linnaeus.learn.balance import Settled
 from linnaeus.learn.engine import Engine
 from linnaeus.learn.fit import Fit
 from linnaeus.learn.late import Late
+from linnaeus.story.planned import recipe_of
 from linnaeus.talk import Clock
 
 
@@ -240,6 +242,7 @@ def test_what_auto_settled_is_told_and_kept_when_a_run_is_resumed(uneven, tmp_pa
     resumed = story.resume(tmp_path / "broken")
     assert weight_bytes(resumed) == weight_bytes(straight)
     for run in (straight, resumed):
+        assert recipe_of(run).train.balance == "weights"
         assert ("train.balance", "weights", "it helps") in [tuple(one.values()) for one in run.summary()["decisions"]]
 
 
@@ -276,6 +279,15 @@ def test_a_kill_after_the_last_epoch_resumes_to_the_same_model(train_quickly, ow
     unfinish(run)
     story.resume(run.folder)
     assert weight_bytes(run) == before
+
+
+def test_a_training_does_not_go_on_with_code_that_was_edited_meanwhile(train_quickly, own):
+    run = train_quickly(**own)
+    unfinish(run)
+    code = Path(own["model.name"].rpartition(":")[0])
+    code.write_text(code.read_text().replace("nn.Dropout(0.3)", "nn.Dropout(0.1)"))
+    with pytest.raises(RunError, match="begun with other code"):
+        story.resume(run.folder)
 
 
 def test_a_kill_after_patience_ran_out_does_not_train_on(train_quickly, own, epochs_of):

@@ -206,6 +206,15 @@ def test_language_title_and_viewport_are_set(fruit):
     assert any(one.get("name") == "viewport" for one in fruit[1].all("meta"))
 
 
+def test_a_report_that_is_written_again_keeps_its_language(fruit):
+    run, _ = fruit
+    try:
+        assert 'lang="zh' in report(run, "zh").read_text(encoding="utf-8")
+        assert 'lang="zh' in report(run).read_text(encoding="utf-8")
+    finally:
+        assert 'lang="en"' in report(run, "en").read_text(encoding="utf-8")
+
+
 def test_the_same_run_gives_the_same_page(fruit):
     run, _ = fruit
     before = run.report_path.read_bytes()

@@ -84,6 +84,14 @@ def test_clearing_forgets_the_pictures(page, kinds):
     assert page.locator("#rows tr").count() == 1
 
 
+def test_what_was_cleared_while_it_was_looked_at_does_not_come_back(page, kinds):
+    page.set_input_files("#files", [kinds["large.png"], kinds["large.jpg"], kinds["plain.png"]])
+    page.evaluate("document.getElementById('clear').click()")
+    give(page, kinds["tiny.png"])
+    page.wait_for_timeout(300)
+    assert page.locator("#rows tr button").all_inner_texts() == ["tiny.png"]
+
+
 def test_the_page_speaks_chinese_to_who_does(show, exported, kinds):
     opened = show(exported / "index.html", locale="zh-CN")
     give(opened, kinds["plain.png"])
