@@ -182,7 +182,7 @@ def test_no_mark_of_the_catalogue_is_left_in_the_page(whole, language, no_pictur
 
 
 def test_markdown_tells_the_same_story(whole):
-    report(whole[0])
+    report(whole[0], "en")
     text = whole[0].report_path.with_suffix(".md").read_text(encoding="utf-8")
     titles = re.findall(r"^## (.*)$", text, re.MULTILINE)
     assert len(titles) == len(whole[1].all("section"))
