@@ -18,7 +18,7 @@ from linnaeus.data.traits import measure
 from linnaeus.errors import RunError
 from linnaeus.learn.embeddings import NETWORK, embed
 from linnaeus.learn.engine import one_blas_thread
-from linnaeus.records import PARTS, Example, Finding
+from linnaeus.records import PARTS, Dataset, Example, Finding, Split
 from linnaeus.run import Run
 from linnaeus.story.divided import divide, grouped
 from linnaeus.story.pictures import Looked, look_at_all, open_pictures, where_of, where_of_run
@@ -209,25 +209,33 @@ def _divided(
 ) -> tuple[np.ndarray, tuple[Finding, ...]]:
     """Say in which part each picture in use is, and what there is to be said of it.
 
-    Pictures that have come since a run count as its training pictures.
+    What was set aside for the sake of what is held out is in no part.
     """
     kept, scan = looked.dataset, looked.scan
     if run is not None and run.has_split():
-        told = run.split()
-        part_of = {
-            hash: part if part in PARTS else "train" for hash, part in zip(told["hash"], told["split"], strict=True)
-        }
-        given = tuple(
-            replace(one, split=part_of.get(hash, "train")) for one, hash in zip(kept.examples, scan.hashes, strict=True)
-        )
-        as_they_are = settings.model_copy(update={"val": 0.0, "test": 0.0})
-        parts = split(replace(kept, examples=given), scan.hashes, as_they_are, clusters=looked.clusters)
-        return parts.parts, parts.findings
-    divided = divide(kept, scan, looked.accounted, settings, clusters=looked.clusters, talk=talk)
-    part_of = dict(zip((one.id for one in divided.dataset.examples), divided.split.parts.tolist(), strict=True))
-    # What is tied to pictures that are held out is in no part.
-    parts_of_all = np.array([part_of.get(one.id, ASIDE) for one in kept.examples])
-    return parts_of_all, (*divided.findings, *divided.split.findings)
+        dataset, parts, findings = _as_the_run(run, looked, settings)
+    else:
+        divided = divide(kept, scan, looked.accounted, settings, clusters=looked.clusters, talk=talk)
+        dataset, parts, findings = divided.dataset, divided.split, divided.findings
+    part_of = dict(zip((one.id for one in dataset.examples), parts.parts.tolist(), strict=True))
+    return np.array([part_of.get(one.id, ASIDE) for one in kept.examples]), (*findings, *parts.findings)
+
+
+def _as_the_run(run: Run, looked: Looked, settings: SplitSettings) -> tuple[Dataset, Split, tuple[Finding, ...]]:
+    """Put every picture where the run put it; what has come since counts as for training."""
+    told, hashes = run.split(), looked.scan.hashes
+    parts = [part if part in PARTS else "train" for part in told["split"]]
+    by_id, by_hash = dict(zip(told["id"], parts, strict=True)), dict(zip(told["hash"], parts, strict=True))
+    aside = {id for one in run.findings() if one.severity == "set aside" for id in one.ids}
+    rows = [row for row, one in enumerate(looked.dataset.examples) if one.id in by_id or one.id not in aside]
+    given = tuple(
+        replace(one, split=by_id.get(one.id) or by_hash.get(hashes[row], "train"))
+        for row, one in zip(rows, looked.dataset.take(rows).examples, strict=True)
+    )
+    dataset = replace(looked.dataset, examples=given)
+    clusters = [looked.clusters[row] for row in rows] if looked.clusters else ()
+    whole = settings.model_copy(update={"val": 0.0, "test": 0.0})
+    return dataset, split(dataset, [hashes[row] for row in rows], whole, clusters=clusters), ()
 
 
 def _told(example: Example) -> tuple[object, ...]:
