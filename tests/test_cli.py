@@ -116,8 +116,6 @@ def test_the_help_of_all_names_each_command(command):
         ["audit", "no-such-folder"],
         ["train", "digits", "--folds", "0"],
         ["train", "digits", "--set", "data.background=[300,0,0]"],
-        ["benchmark", "model.onnx", "--source", "photos"],
-        ["explain", "no-such-run", "x.jpg", "--most", "3"],
         ["plan", "no-such-folder"],
         ["models", "show", "no-such-network"],
         ["models", "list", "no-such-network"],
@@ -331,3 +329,19 @@ def test_a_closed_pipe_is_no_mistake(words):
     assert writer.wait(60) == 0, said
     assert "Broken" not in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["benchmark", "model.onnx", "--source", "photos"], "--source"),
+        (["explain", "RUN", "x.jpg", "--most", "3"], "--most"),
+    ],
+    ids=str,
+)
+def test_options_that_would_do_nothing_are_refused(command, trained, tmp_path, words, named):
+    (tmp_path / "model.onnx").touch()
+    places = {"RUN": trained.folder, "model.onnx": tmp_path / "model.onnx"}
+    code, _, said = command(*(places.get(word, word) for word in words))
+    assert code == 2
+    assert named in said.splitlines()[0]

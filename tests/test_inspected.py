@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 
+import numpy as np
 import pytest
 
 from conftest import QUICK, write_photos
@@ -138,3 +139,9 @@ def test_a_cross_validation_is_audited_as_its_source(photos, tmp_path):
     run = Run.create(tmp_path / "folds", "photos", load_recipe(None, {"split.folds": 3}), where_of(str(photos)))
     table = story.inspect(str(run.folder), load_recipe(None)).table
     assert set(table["part"]) == {"train", "val", "test"}
+
+
+def test_a_set_is_the_copies_or_the_group_that_lies_on_several_sides():
+    parts = np.array(["train", "test", "train", "test", "val", "val"])
+    copies, keys = ["a", "a", "b", "c", "d", "e"], ["g", "g", "h", "h", "i", "i"]
+    assert inspected._sets(copies, keys, parts) == ["a", "a", "h", "h", "", ""]

@@ -146,20 +146,34 @@ def test_what_a_person_has_kept_is_no_finding_and_is_not_cleaned_away(dirty, tmp
     assert not out & kept
 
 
-def test_what_the_audit_suggests_stands_beside_what_the_model_says(monkeypatch, photos, trained):
-    shown = []
+@pytest.fixture
+def told(trained, tmp_path):
+    """Make a run that was told which corrections to follow: told(corrections) gives it."""
+
+    def make(corrections):
+        run = Run(shutil.copytree(trained.folder, tmp_path / "run"))
+        stored = json.loads((run.folder / "recipe.json").read_text())
+        stored["source"]["corrections"] = corrections
+        (run.folder / "recipe.json").write_text(json.dumps(stored))
+        return run
+
+    return make
+
+
+def test_what_the_audit_suggests_stands_beside_what_the_model_says(monkeypatch, told):
+    run, shown = told(None), []
     monkeypatch.setattr(reviewed, "review", lambda cases, *_, **__: shown.extend(cases))
-    audit = story.inspect(str(trained.folder), load_recipe(None))
+    audit = story.inspect(str(run.folder), load_recipe(None))
     id = audit.looked.dataset.examples[0].id
     table = dict(audit.table) | {"suggested": ["red" if one == id else "" for one in audit.table["id"]]}
     findings = [Finding("likely wrong label", (id,), "looks like red")]
     monkeypatch.setattr(reviewed, "inspect_pictures", lambda *_: replace(audit, findings=findings, table=table))
     doubt = ([Finding("model disagrees", (id,), "says blue")], {"id": [id], "suggested": ["blue"], "score": [0.1]})
     monkeypatch.setattr(reviewed, "disagreements", lambda _: doubt)
-    story.look_over(str(trained.folder))
-    told = {one.kind: one.suggested for one in shown}
+    story.look_over(str(run.folder))
+    suggested = {one.kind: one.suggested for one in shown}
     label = audit.looked.dataset.examples[0].label
-    assert told == {
+    assert suggested == {
         "likely wrong label": "red" if label != "red" else "",
         "model disagrees": "blue" if label != "blue" else "",
     }
@@ -176,20 +190,6 @@ def test_cleaning_leaves_wrong_labels_out_of_the_training_only(dirty, tmp_path):
     assert np.mean(wrong) > 0.8
     assert set(columns["split"]) == {"train", "val", "test", "cleaned"}
     assert all("wrong label" in columns["why"][row] for row in out)
-
-
-@pytest.fixture
-def told(trained, tmp_path):
-    """Make a run that was told which corrections to follow: told(corrections) gives it."""
-
-    def make(corrections):
-        run = Run(shutil.copytree(trained.folder, tmp_path / "run"))
-        stored = json.loads((run.folder / "recipe.json").read_text())
-        stored["source"]["corrections"] = corrections
-        (run.folder / "recipe.json").write_text(json.dumps(stored))
-        return run
-
-    return make
 
 
 @pytest.fixture

@@ -57,7 +57,9 @@ def read_predictions(path: Path) -> Predictions:
             fix='name the column of class "cat" p:cat.',
         )
     if not ids:
-        raise SourceError(f"{path} should have a row for each picture.", got="no rows")
+        raise SourceError(
+            f"{path} should have a row for each picture.", got="no rows", fix="write one for each picture."
+        )
     try:
         probabilities = np.stack([np.asarray(columns[f"p:{name}"], dtype=np.float64) for name in classes], axis=1)
     except (TypeError, ValueError) as error:

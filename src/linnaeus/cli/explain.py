@@ -58,7 +58,9 @@ def explain(
             "--out and --class are for pictures that are named.", fix=f"linnaeus explain {run} photo.jpg"
         )
     if paths and most is not None:
-        raise SettingsError("--most is for pictures of the run itself; those that are named are all explained.")
+        raise SettingsError(
+            "--most is for pictures of the run itself; those that are named are all explained.", fix="leave --most out."
+        )
     from linnaeus.run import Run
     from linnaeus.verbs.explain import DEFAULT
 

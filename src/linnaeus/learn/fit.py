@@ -172,7 +172,7 @@ class Fit:
         self.state.progress.lesson = lesson
         source = source_of(self.network)
         code = hashlib.sha256(source.encode()).hexdigest() if source else ""
-        if resumed and self.state.progress.code != code:
+        if resumed and self.state.progress.code not in ("", code):
             raise RunError(
                 f"{self.run.folder} was begun with other code.",
                 got=f"{self.recipe.model.name.rpartition(':')[0]} changed since" if self.recipe.model.name else "",

@@ -135,7 +135,8 @@ class Judgement:
         try:
             p_NK, labels = arrays["held.probabilities"], arrays["held.labels"]
             candidates, above = int(arrays["candidates"][0]), float(arrays["strange_above"][0])
-            grouped = bool(arrays["grouped"][0])
+            # A model of before this was told says nothing of groups.
+            grouped = bool(arrays.get("grouped", (0,))[0])
         except (KeyError, IndexError) as error:
             raise ModelError("the model should hold what its abstention rests on.", got=f"no {error}") from None
         if p_NK.shape != (len(labels), len(classes)):

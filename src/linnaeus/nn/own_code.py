@@ -121,16 +121,17 @@ def _module(path: Path) -> ModuleType:
         return sys.modules[module_name]
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None, "a .py file always has a spec"
-    assert spec.loader is not None
     module = sys.modules[module_name] = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        # What is run is what was read: the file may be edited meanwhile, and a compiled copy may be of before.
+        source = importlib.util.decode_source(content)
+        exec(compile(source, str(path), "exec"), module.__dict__)
     except Exception as error:
         del sys.modules[module_name]
         beside = isinstance(error, ModuleNotFoundError) and path.with_name(f"{error.name}.py").is_file()
         fix = "put both into one file: it goes into the model folder alone." if beside else "mend the file."
         raise ModelError(f"{path} should be importable.", got=_told(error), fix=fix) from error
-    _SOURCES[module_name] = content.decode("utf-8")
+    _SOURCES[module_name] = source
     return module
 
 

@@ -84,7 +84,9 @@ def ship(
     folder = out or Path(model) / "exports"
     card = card_of(classifier, wanted.demand.outputs, wanted.demand.layout, any_size)
     if wanted.repository:
-        model_names(wanted.repository, [target.name for target in wanted.targets], folder, card)
+        # TensorRT's plan is built where there is a GPU; what is only written is not served.
+        ready = [target.name for target in wanted.targets if not target.why_not_here()]
+        model_names(wanted.repository, ready, folder, card)
     with said_to(talk.say):
         found = export(classifier, wanted.targets, folder, shown, replace(wanted.demand, precision=precision), talk)
     if run is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -39,7 +40,7 @@ MOST_IDS = 500
 
 ASIDE = "set aside"
 """What stands in place of a part."""
-JUDGED = (2, __version__)
+JUDGED = (3, __version__)
 """Raise the number when the same pictures would be judged otherwise."""
 
 
@@ -195,7 +196,7 @@ def inspect_pictures(where: Mapping[str, Any], recipe: Recipe, talk: Talk, run: 
         "suggested": [row.suggested for row in labels.rows],
         "quality": [row.quality for row in labels.rows],
         "outlier": [row.outlier for row in labels.rows],
-        "cluster": [key if count > 1 else "" for key, count in _sizes(unite([""] * len(kept), scan.hashes, copies))],
+        "cluster": _sets(unite([""] * len(kept), scan.hashes, copies), keys, parts),
     }
     # A table's own column may have one of these names.
     taken = {"id", "label", "part", "findings", *columns}
@@ -235,7 +236,10 @@ def _as_the_run(run: Run, looked: Looked, settings: SplitSettings) -> tuple[Data
     dataset = replace(looked.dataset, examples=given)
     clusters = [looked.clusters[row] for row in rows] if looked.clusters else ()
     whole = settings.model_copy(update={"val": 0.0, "test": 0.0})
-    return dataset, split(dataset, [hashes[row] for row in rows], whole, clusters=clusters), ()
+    found = split(dataset, [hashes[row] for row in rows], whole, clusters=clusters)
+    # What one fold does not test, another one does.
+    said = tuple(one for one in found.findings if settings.folds is None or one.kind != "not tested")
+    return dataset, replace(found, findings=said), ()
 
 
 def _told(example: Example) -> tuple[object, ...]:
@@ -271,11 +275,14 @@ def _table(
     return table
 
 
-def _sizes(keys: Sequence[str]) -> list[tuple[str, int]]:
-    counts: dict[str, int] = {}
-    for key in keys:
-        counts[key] = counts.get(key, 0) + 1
-    return [(key, counts[key]) for key in keys]
+def _sets(copies: Sequence[str], keys: Sequence[str], parts: np.ndarray) -> list[str]:
+    """Name the set that each picture is one of: its copies, else its group, where that leaks; "" of one by itself."""
+    counts, sides = Counter(copies), defaultdict[str, set[str]](set)
+    for key, part in zip(keys, parts.tolist(), strict=True):
+        sides[key].add(part)
+    return [
+        copy if counts[copy] > 1 else key if len(sides[key]) > 1 else "" for copy, key in zip(copies, keys, strict=True)
+    ]
 
 
 def _plain(value: Any) -> Any:

@@ -101,8 +101,10 @@ def kotlin(how: Preprocessing) -> Lines:
         f"val place = RectF(({size} - width) / 2, ({size} - height) / 2, ({size} + width) / 2, ({size} + height) / 2)",
         "// The filter looks at four pixels: halved until that suffices, no pixel of the photo is left out.",
         "var halved = picture",
-        "while (halved.width > 2 * width && halved.height > 2 * height) {",
-        "    halved = Bitmap.createScaledBitmap(halved, halved.width / 2, halved.height / 2, true)",
+        "while (halved.width > 2 * width || halved.height > 2 * height) {",
+        "    val wide = if (halved.width > 2 * width) halved.width / 2 else halved.width",
+        "    val high = if (halved.height > 2 * height) halved.height / 2 else halved.height",
+        "    halved = Bitmap.createScaledBitmap(halved, wide, high, true)",
         "}",
         "Canvas(small).drawBitmap(halved, null, place, Paint(Paint.FILTER_BITMAP_FLAG))",
     )

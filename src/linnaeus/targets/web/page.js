@@ -76,8 +76,9 @@ async function take(files) {
   queue.push(...files);
   if (working) return;
   working = true;
-  const first = results.length;
+  let first = results.length, round = cleared;
   while (queue.length) {
+    if (round !== cleared) [first, round] = [0, cleared];
     const n = given - queue.length + 1;
     tell(() => say("working", { n, N: given }));
     await add(...queue.shift(), results.length === first);

@@ -80,8 +80,9 @@ def report_predictions(
     from linnaeus.verbs.report.evidence import Evidence
     from linnaeus.verbs.report.language import speak
 
+    out = Path(out)
     check_page(out)
-    return _write(Evidence.outside(predictions, scores, results, name), speak(language), [], [], Path(out))
+    return _write(Evidence.outside(predictions, scores, results, name), speak(language), [], [], out)
 
 
 def check_page(out: Path) -> None:
@@ -189,7 +190,8 @@ def _write_out(
         text = page(evidence, sections, words)
         if len(text.encode(errors="backslashreplace")) <= MOST_BYTES:
             break
-    write_text(out.with_suffix(".md"), markdown(evidence, sections, words))
+    # The first one tells that the others are ours to replace.
     write_text(out.with_suffix(".json"), json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(out.with_suffix(".md"), markdown(evidence, sections, words))
     write_text(out, text)
     return out
