@@ -100,3 +100,35 @@ def test_a_damaged_file_is_refused_and_leaves_nothing(tmp_path):
     with pytest.raises(SourceError, match="cannot be unpacked"):
         opened(path, tmp_path / "cache")
     assert not [file for file in (tmp_path / "cache").rglob("*") if file.is_file()]
+
+
+def test_split_group_and_other_columns_are_those_of_the_row(tmp_path):
+    columns = {"image": held(b"A", b"B", b"C"), "label": ["ant", "wolf", "ant"], "split": ["train", "Test", None]}
+    columns |= {"group": ["p1 ", "p2", None], "patient": [7, 8, None]}
+    pq.write_table(pa.table(columns), tmp_path / "train-0.parquet")
+    dataset = opened(tmp_path / "train-0.parquet", tmp_path / "cache")
+    assert [one.split for one in dataset.examples] == ["train", "test", "train"]
+    assert [one.group for one in dataset.examples] == ["p1", "p2", ""]
+    assert [one.extra for one in dataset.examples] == [(("patient", "7"),), (("patient", "8"),), (("patient", ""),)]
+
+
+def test_an_odd_word_for_a_split_is_refused(tmp_path):
+    pq.write_table(pa.table({"image": held(b"A"), "label": ["ant"], "split": ["holdout"]}), tmp_path / "a.parquet")
+    with pytest.raises(SourceError, match="split should be one of"):
+        opened(tmp_path / "a.parquet", tmp_path / "cache")
+
+
+def test_of_several_files_any_word_may_say_the_split(tmp_path):
+    for name in ("flowers-train", "flowers_test"):
+        shard(tmp_path / f"hub/{name}.parquet", held(b"A"), ["ant"])
+    assert {one.id.split("#")[0]: one.split for one in opened(tmp_path / "hub", tmp_path / "cache").examples} == {
+        "flowers-train.parquet": "train",
+        "flowers_test.parquet": "test",
+    }
+
+
+def test_a_table_of_paths_with_hashes_beside_them_holds_no_pictures(tmp_path):
+    columns = {"path": ["a.jpg"], "label": ["ant"], "md5": [b"0123456789abcdef"]}
+    pq.write_table(pa.table(columns), tmp_path / "table.parquet")
+    assert find_embedded(tmp_path / "table.parquet") == []
+    assert find_embedded(tmp_path) == []

@@ -128,6 +128,31 @@ def test_every_row_is_used_or_set_aside_once(tmp_path):
     assert len(accounted) == len(set(accounted)) == 7
 
 
+def test_groups_are_the_same_with_and_without_a_blank_behind_them(tmp_path):
+    dataset = table(tmp_path, "path,label,group\na.jpg,cat,Bern\nb.jpg,dog,Bern \n")
+    assert {one.group for one in dataset.examples} == {"Bern"}
+
+
+def test_a_row_that_cannot_be_read_names_no_class(tmp_path):
+    dataset = table(tmp_path, "path,label\nHolidays, Rome.jpg,dog\na.jpg,cat\nb.jpg,dog\n")
+    assert dataset.classes == ("cat", "dog")
+
+
+def test_parquet_takes_times_of_nanoseconds_and_refuses_lists_as_labels(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).touch()
+    columns = {"path": ["a.jpg", "b.jpg"], "label": ["cat", "dog"], "taken": pa.array([1, 2], pa.timestamp("ns"))}
+    pq.write_table(pa.table(columns | {"share": [float("nan"), 0.5]}), tmp_path / "table.parquet")
+    dataset = list_manifest(tmp_path / "table.parquet", name="t", source="t")
+    assert dataset.examples[0].extra == (("taken", "1970-01-01 00:00:00"), ("share", ""))
+    pq.write_table(pa.table(columns | {"label": [["cat", "x"], ["dog"]]}), tmp_path / "lists.parquet")
+    with pytest.raises(SourceError, match="a plain value in each cell of column label"):
+        list_manifest(tmp_path / "lists.parquet", name="t", source="t")
+
+
 def test_labels_joined_by_a_bar_make_the_set_multilabel(tmp_path):
     dataset = table(tmp_path, "path,label\na.jpg,cat|indoors\nb.jpg,dog\n")
     assert dataset.multilabel

@@ -208,3 +208,29 @@ def test_every_file_is_accounted_for_once(tmp_path):
     accounted = ids(dataset) + [id for finding in dataset.findings for id in finding.ids]
     present = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()]
     assert sorted(accounted) == sorted(present)
+
+
+def test_a_link_that_leads_nowhere_beside_the_classes_is_set_aside(tmp_path):
+    photos(tmp_path, "cat/a.jpg", "dog/b.jpg")
+    (tmp_path / "latest").symlink_to("gone")
+    dataset = listed(tmp_path)
+    assert ids(dataset) == ["cat/a.jpg", "dog/b.jpg"]
+    assert found(dataset, "missing") == [("latest",)]
+
+
+def test_a_part_with_two_names_is_read_once(tmp_path):
+    photos(tmp_path, *(f"{part}/{label}/a.jpg" for part in ("train", "valid") for label in ("cat", "dog")))
+    (tmp_path / "val").symlink_to("valid")
+    dataset = listed(tmp_path)
+    assert sorted(one.split for one in dataset.examples) == ["train", "train", "val", "val"]
+    assert found(dataset, "circular link") == [("val",)]
+
+
+def test_folders_of_the_system_are_no_classes_and_hold_no_pictures(tmp_path):
+    dataset = listed(
+        photos(
+            tmp_path, "cat/a.jpg", "cat/@eaDir/a.jpg/SYNO_THUMB.jpg", "dog/b.jpg", "@eaDir/c.jpg", "lost+found/d.jpg"
+        )
+    )
+    assert ids(dataset) == ["cat/a.jpg", "dog/b.jpg"]
+    assert dataset.classes == ("cat", "dog")

@@ -6,13 +6,14 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from linnaeus.data.classes import class_findings, order_classes
-from linnaeus.data.filenames import is_hidden, split_of
+from linnaeus.data.filenames import SPLIT_WORDS, is_hidden, split_of
 from linnaeus.data.folders import Progress, build_once, file_key
+from linnaeus.data.manifest import find_columns, is_plain, words_of
 from linnaeus.errors import SourceError
 from linnaeus.records import Dataset, Example, Finding, Place
 
@@ -22,16 +23,25 @@ if TYPE_CHECKING:
 LABELS = ("label", "labels", "class", "category", "target", "fine_label")
 """What the column of labels may be called, in any case; the first that is there is taken."""
 
+VERSION = 2
+"""Raise it when rows are copied out otherwise: what lies in caches is copied anew."""
+
 _BATCH_ROWS = 256
 
 
 @dataclass(frozen=True)
 class _Columns:
-    """Where a file keeps its pictures and labels; `classes` is empty where labels are words or bare numbers."""
+    """Where a file keeps its pictures, their labels, and what else it says of them, "" where it does not.
+
+    `classes` is empty where labels are words or bare numbers.
+    """
 
     picture: str
     label: str
     classes: tuple[str, ...]
+    split: str = ""
+    group: str = ""
+    further: tuple[str, ...] = ()
 
 
 def find_embedded(path: Path) -> list[Path]:
@@ -51,8 +61,9 @@ def list_embedded(
 ) -> Dataset:
     """List pictures whose bytes lie in Parquet files; they are copied out once, so that they can be read in any order.
 
-    The split is that of the file's name ("train-00000-of-00001.parquet"), the classes and their order those of the
-    `ClassLabel` that the file describes; without one, classes are ordered as in `order_classes`.
+    Columns split and group are followed, all other plain ones are kept as `Example.extra`. Without a split in the row it is
+    that of the file's name ("train-00000-of-00001.parquet", of several files also "flowers-train.parquet"). The classes and
+    their order are those of the `ClassLabel` that the file describes; without one, they are ordered as in `order_classes`.
 
     Raises:
         SourceError: A file is no Parquet, holds no pictures or labels, or they name different classes.
@@ -65,11 +76,13 @@ def list_embedded(
 
     def build(folder: Path) -> None:
         try:
-            _copy_out(files, columns, folder, progress)
+            _copy_out(files, columns, folder, source, progress)
         except (pa.ArrowException, OSError) as error:
             raise SourceError(f"{source} cannot be unpacked.", got=str(error), fix="download it again.") from None
 
-    folder = build_once(cache_dir / "parquet" / file_key(files), build)
+    shared = [name for name in columns[0].further if all(name in one.further for one in columns)]
+    columns = [replace(one, further=tuple(shared)) for one in columns]
+    folder = build_once(cache_dir / "parquet" / f"{file_key(files)}-{VERSION}", build)
     examples, findings = _read_index(folder)
     if not examples:
         raise SourceError(f"{source} should hold pictures with labels.", got="0 of them")
@@ -79,19 +92,35 @@ def list_embedded(
     return Dataset(name, source, tuple(examples), classes, tuple(findings))
 
 
-def _copy_out(files: Sequence[Path], columns: Sequence[_Columns], folder: Path, progress: Progress | None) -> None:
-    """Write all picture bytes into one file, and beside it a line for each row: id, offset, length, label, split."""
+def _copy_out(
+    files: Sequence[Path], columns: Sequence[_Columns], folder: Path, source: str, progress: Progress | None
+) -> None:
+    """Write all picture bytes into one file, and beside it a line for each row: id, offset, length, and what is said of it."""
     done, offset = 0, 0
     with (folder / "bytes.bin").open("wb") as pictures, (folder / "index.jsonl").open("w", encoding="utf-8") as index:
         for file, column in zip(files, columns, strict=True):
-            split = split_of(re.split(r"[-_.]", file.name, maxsplit=1)[0]) or ""
-            for row, (data, label) in enumerate(_rows(file, column)):
+            split_of_file = _split_of_file(file, len(files))
+            for row, (data, label, split, group, extra) in enumerate(_rows(file, column)):
+                if split.strip() and split_of(split) is None:
+                    raise SourceError(
+                        f"{source}, {file.name}: split should be one of {', '.join(SPLIT_WORDS)}, or empty.",
+                        got=f"{split!r} in row {row}",
+                        fix="correct the word, or leave the cell empty to let Linnaeus split.",
+                    )
                 length = -1 if data is None else pictures.write(data)
-                index.write(json.dumps([f"{file.name}#{row}", offset, length, label, split]) + "\n")
+                told = [label, split_of(split) or split_of_file, group.strip(), extra]
+                index.write(json.dumps([f"{file.name}#{row}", offset, length, *told]) + "\n")
                 offset += max(0, length)
                 done += 1
                 if progress and done % _BATCH_ROWS == 0:
                     progress(f"unpacking {file.name}", done, None)
+
+
+def _split_of_file(file: Path, files: int) -> str:
+    """Read the part from a file's name: its first word; of several files any word, if it is the only one of its kind."""
+    words = re.split(r"[-_.]", file.stem)
+    found = {split_of(word) for word in (words if files > 1 else words[:1])} - {None}
+    return found.pop() or "" if len(found) == 1 else ""
 
 
 def _read_index(folder: Path) -> tuple[list[Example], list[Finding]]:
@@ -99,24 +128,37 @@ def _read_index(folder: Path) -> tuple[list[Example], list[Finding]]:
     examples, findings = [], []
     with (folder / "index.jsonl").open(encoding="utf-8") as index:
         for line in index:
-            id, offset, length, label, split = json.loads(line)
+            id, offset, length, label, split, group, extra = json.loads(line)
             if length < 0:
                 findings.append(Finding("missing", (id,), "the row has no bytes of a picture", "set aside"))
             elif not label:
                 findings.append(Finding("no label", (id,), "the label is empty or no class", "set aside"))
             else:
-                examples.append(Example(id, Place(place, offset, length), label, split))
+                further = tuple((name, word) for name, word in extra)
+                examples.append(Example(id, Place(place, offset, length), label, split, group, further))
     return examples, findings
 
 
-def _rows(file: Path, column: _Columns) -> Iterator[tuple[bytes | None, str]]:
+def _rows(file: Path, column: _Columns) -> Iterator[tuple[bytes | None, str, str, str, list[tuple[str, str]]]]:
+    """Yield bytes, label, split, group, and what else is said of each row."""
     import pyarrow.parquet as pq
 
+    names = [column.picture, column.label, *filter(None, (column.split, column.group)), *column.further]
     with pq.ParquetFile(file) as table:
-        for batch in table.iter_batches(batch_size=_BATCH_ROWS, columns=[column.picture, column.label]):
-            for picture, label in zip(batch.column(column.picture), batch.column(column.label), strict=True):
+        for batch in table.iter_batches(batch_size=_BATCH_ROWS, columns=names):
+            words = {name: words_of(batch.column(name)) for name in names[2:]} | {"": [""] * batch.num_rows}
+            for row, (picture, label) in enumerate(
+                zip(batch.column(column.picture), batch.column(column.label), strict=True)
+            ):
                 data = picture.as_py()
-                yield data.get("bytes") if isinstance(data, dict) else data, _label_text(label.as_py(), column.classes)
+                told = [(name, words[name][row].strip()) for name in column.further]
+                yield (
+                    data.get("bytes") if isinstance(data, dict) else data,
+                    _label_text(label.as_py(), column.classes),
+                    words[column.split][row],
+                    words[column.group][row],
+                    told,
+                )
 
 
 def _label_text(label: Any, classes: tuple[str, ...]) -> str:
@@ -130,12 +172,19 @@ def _label_text(label: Any, classes: tuple[str, ...]) -> str:
 def _picture_column(path: Path) -> str | None:
     import pyarrow as pa
     import pyarrow.parquet as pq
+    import pyarrow.types as types
 
     try:
         schema = pq.read_schema(path)
     except (pa.ArrowException, OSError):
         return None
-    return next((field.name for field in schema if _holds_bytes(field.type)), None)
+    pictures = [field.name for field in schema if _holds_bytes(field.type)]
+    inside = [name for name in pictures if types.is_struct(schema.field(name).type)]
+    named = find_columns(schema.names)
+    if not inside and named is not None and is_plain(schema.field(named["path"]).type):
+        # A table of paths, with hashes or thumbnails beside them.
+        return None
+    return next(iter([*inside, *pictures]), None)
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:
@@ -166,7 +215,11 @@ def _columns(file: Path, source: str) -> _Columns:
             got=f"columns {', '.join(schema.names)}" if label is None else f"several labels in column {label}",
             fix=f"name the column {', '.join(LABELS)}.",
         )
-    return _Columns(picture, label, described.get(label, ()))
+    taken = {picture, label}
+    plain = [field.name for field in schema if field.name not in taken and is_plain(field.type)]
+    known = {kind: by_name[kind] for kind in ("split", "group") if by_name.get(kind) in plain}
+    once = [name for name in plain if name not in known.values() and schema.names.count(name) == 1]
+    return _Columns(picture, label, described.get(label, ()), **known, further=tuple(once))
 
 
 def _class_labels(schema: pa.Schema) -> dict[str, tuple[str, ...]]:

@@ -19,7 +19,10 @@ SPLIT_WORDS = {
 }
 """The words for the sides of a split, in any case, and what they mean."""
 
-_HIDDEN = frozenset({"thumbs.db", "desktop.ini", "__macosx", "icon\r", "$recycle.bin", "system volume information"})
+_HIDDEN = frozenset(
+    {"thumbs.db", "desktop.ini", "__macosx", "icon\r", "$recycle.bin", "system volume information"}
+    | {"@eadir", "#recycle", "@recycle", "lost+found"}
+)
 
 
 def is_picture_name(name: str) -> bool:

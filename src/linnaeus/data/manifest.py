@@ -63,7 +63,7 @@ def list_manifest(path: Path, *, name: str, source: str) -> Dataset:
     _check_splits((row for row, _ in usable), source)
     examples = sorted(
         (
-            Example(row.path, Place(place), row.label, split_of(row.split) or "", row.group, row.extra)
+            Example(row.path, Place(place), row.label, split_of(row.split) or "", row.group.strip(), row.extra)
             for row, place in usable
         ),
         key=lambda example: example.id,
@@ -92,7 +92,7 @@ def is_manifest(path: Path) -> bool:
         if path.suffix.lower() in (".parquet", ".pq"):
             import pyarrow.parquet as pq
 
-            return _find_columns(pq.read_schema(path).names) is not None
+            return find_columns(pq.read_schema(path).names) is not None
         return path.suffix.lower() in _DELIMITERS and _sniff(_decode(path, str(path)), path) is not None
     except (SourceError, OSError, ValueError):
         return False
@@ -166,7 +166,7 @@ def _read_text(path: Path, source: str) -> Iterator[_Row]:
         raise _lacks_columns(source, text.partition("\n")[0].strip()[:200])
     rows = _rows_of_cells(text, delimiter, source)
     header = next(rows)
-    columns = _find_columns(header)
+    columns = find_columns(header)
     assert columns is not None
     further = _name_further(header, columns)
     for number, cells in enumerate(rows, start=2):
@@ -211,12 +211,15 @@ def _row_of_cells(number: int, cells: list[str], columns: dict[str, int], furthe
         return _Row(number, ",".join(cells), trouble=f"{len(cells)} cells where the header has {width}")
     values = {name: cells[column] if column < len(cells) else "" for name, column in columns.items()}
     extra = tuple((name, cells[column].strip() if column < len(cells) else "") for name, column in further.items())
-    trouble = "" if values["path"] else "the path is empty"
+    trouble, shifted = "" if values["path"] else "the path is empty", ""
     if any("\n" in values[name].strip() for name in ("path", "label")):
-        trouble = "the path or label runs over several lines; look for a quote that is not closed"
+        shifted = "the path or label runs over several lines; look for a quote that is not closed"
     if any(cells[width:]):
-        trouble = f"{len(cells)} cells where the header has {width}; quote what holds a delimiter"
-    return _Row(number, **values, extra=extra, trouble=trouble)
+        shifted = f"{len(cells)} cells where the header has {width}; quote what holds a delimiter"
+    if shifted:
+        # What stands in the column of labels is none, and names no class.
+        values["label"] = ""
+    return _Row(number, **values, extra=extra, trouble=shifted or trouble)
 
 
 def _decode(path: Path, source: str) -> str:
@@ -235,12 +238,12 @@ def _sniff(text: str, path: Path) -> str | None:
     """Find the delimiter with which the first line has the columns that are needed."""
     for delimiter in _DELIMITERS[path.suffix.lower()]:
         header = next(csv.reader(io.StringIO(text[:65536], newline=""), delimiter=delimiter, skipinitialspace=True), [])
-        if _find_columns(header) is not None:
+        if find_columns(header) is not None:
             return delimiter
     return None
 
 
-def _find_columns(header: Sequence[str]) -> dict[str, int] | None:
+def find_columns(header: Sequence[str]) -> dict[str, int] | None:
     """Map path, label, split and group to column numbers; None if there is no path or no label."""
     names = [name.strip().lower() for name in header]
     found = {}
@@ -268,35 +271,55 @@ def _read_parquet(path: Path, source: str) -> Iterator[_Row]:
     try:
         table = pq.ParquetFile(path)
         header = table.schema_arrow.names
-        columns = _find_columns(header)
+        columns = find_columns(header)
         if columns is None:
             raise _lacks_columns(source, ", ".join(header)[:200])
+        for name, n in columns.items():
+            if not is_plain(kind := table.schema_arrow.field(n).type):
+                raise SourceError(
+                    f"{source} should have a plain value in each cell of column {name}.",
+                    got=str(kind),
+                    fix="join several labels by |." if name == "label" else "write text.",
+                )
         # Pictures themselves and lists stay where they are: only plain values can be told in a line.
-        plain = {n for n, one in enumerate(table.schema_arrow) if _is_plain(one.type)} | set(columns.values())
+        plain = {n for n, one in enumerate(table.schema_arrow) if is_plain(one.type)} | set(columns.values())
         further = {name: n for name, n in _name_further(header, columns).items() if n in plain}
         # Columns are chosen by name: where a name stands twice, all are read, in the order of the file.
         read = sorted(plain) if len(set(header)) == len(header) else range(len(header))
         number = 1
         for batch in table.iter_batches(columns=[header[n] for n in read] if len(read) < len(header) else None):
-            place = {n: batch.column(at).to_pylist() for at, n in enumerate(read) if n in plain}
+            place = {n: words_of(batch.column(at)) for at, n in enumerate(read) if n in plain}
             for row in range(batch.num_rows):
                 number += 1
-                texts = {name: _text_of(place[n][row]) for name, n in columns.items()}
-                extra = tuple((name, _text_of(place[n][row]).strip()) for name, n in further.items())
+                texts = {name: place[n][row] for name, n in columns.items()}
+                extra = tuple((name, place[n][row].strip()) for name, n in further.items())
                 yield _Row(number, **texts, extra=extra, trouble="" if texts["path"] else "the path is empty")
     except pa.ArrowException as error:
         raise SourceError(f"{source} should be a Parquet file.", got=str(error)) from None
 
 
-def _is_plain(kind: pa.DataType) -> bool:
+def is_plain(kind: pa.DataType) -> bool:
+    """Tell whether a column holds values that can be told in a line."""
     import pyarrow.types as types
 
     kind = kind.value_type if types.is_dictionary(kind) else kind
     return types.is_primitive(kind) or types.is_string(kind) or types.is_large_string(kind) or types.is_decimal(kind)
 
 
-def _text_of(cell: object) -> str:
-    return "" if cell is None else str(cell)
+def words_of(column: pa.Array) -> list[str]:
+    """Write each cell of a plain column as text; what is missing, and NaN, is ""."""
+    import pyarrow as pa
+    import pyarrow.types as types
+
+    kind = column.type
+    if types.is_timestamp(kind) and kind.unit == "ns":
+        # Python knows no nanoseconds.
+        column = column.cast(pa.timestamp("us", kind.tz), safe=False)
+    elif types.is_duration(kind) and kind.unit == "ns":
+        column = column.cast(pa.duration("us"), safe=False)
+    elif types.is_time64(kind) and kind.unit == "ns":
+        column = column.cast(pa.time64("us"), safe=False)
+    return ["" if cell is None or cell != cell else str(cell) for cell in column.to_pylist()]
 
 
 def _lacks_columns(source: str, header: str) -> SourceError:

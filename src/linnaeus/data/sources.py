@@ -41,7 +41,7 @@ def open_source(
         DownloadError: A data set of the catalog cannot be fetched.
     """
     typed = os.fspath(source)
-    path = Path(typed).expanduser()
+    path = Path(os.path.expanduser(typed))
     if data_dir is not None:
         data_dir = data_dir.expanduser()
     try:

@@ -30,8 +30,8 @@ def list_folder(root: Path, *, name: str, source: str) -> Dataset:
     """
     listing = _Listing(os.path.abspath(root))
     top = listing.scan("")
-    if listing.findings:
-        raise SourceError(f"{source} cannot be listed.", got=listing.findings[0].evidence, fix="check its permissions.")
+    if closed := [one for one in listing.findings if one.kind == "unreadable"]:
+        raise SourceError(f"{source} cannot be listed.", got=closed[0].evidence, fix="check its permissions.")
     classes = listing.read(top)
     if not listing.examples:
         raise _no_pictures(source, listing, classes)
@@ -74,8 +74,12 @@ class _Listing:
         classes = set() if splits else self._read_classes(top, "", above)
         if splits:
             self._take_loose(top.files)
-        for folder in sorted(top.folders + top.links) if splits else ():
+        parts = set[tuple[int, int]]()
+        for folder in [*sorted(top.folders), *sorted(top.links)] if splits else ():
             if folder in splits:
+                # The same part may have two names: valid/, and val that leads to it.
+                if not self._enter(folder, parts):
+                    continue
                 classes |= self._read_classes(self.scan(folder), splits[folder], above | self._identity(folder))
             else:
                 self._walk(folder, None, "", set(above))
