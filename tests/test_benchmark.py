@@ -256,6 +256,16 @@ def test_files_are_compared_with_the_first(onnx_file, tmp_path):
     assert rows[str(onnx_file)]["difference"] is None
 
 
+def test_files_of_different_layouts_are_compared(onnx_file, classifier, tmp_path):
+    from linnaeus.targets import Blueprint
+    from linnaeus.targets.graph import Graph
+
+    (tmp_path / "scratch").mkdir()
+    planes = TARGETS["onnx"].write(Blueprint(Graph(classifier, layout="nchw"), tmp_path / "scratch"), tmp_path)
+    rows = {row["path"]: row for row in benchmark_files([onnx_file, planes], trial=QUICK)["rows"]}
+    assert rows[str(planes)]["difference"] < 1e-5
+
+
 def test_what_is_no_export_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(ModelError, match="should be an exported model"):

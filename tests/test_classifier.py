@@ -2,6 +2,7 @@ import io
 import json
 import py_compile
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -391,3 +392,11 @@ def test_a_model_takes_nothing_over_from_the_one_that_was_saved_there_before(car
     loaded.save(tmp_path)
     replace(loaded, judgement=None).save(tmp_path)
     assert Classifier.load(tmp_path).judgement is None
+
+
+def test_several_threads_may_ask_one_classifier(classifier):
+    pictures = some(4, 16)
+    alone = classifier.predict_proba(pictures)
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: classifier.predict_proba(pictures), range(24)))
+    assert all(np.allclose(one, alone) for one in answers)

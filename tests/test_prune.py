@@ -238,3 +238,10 @@ def test_what_a_convolution_reads_is_padded_as_it_pads(padding):
     rows = refit_module.rows_read(layer, x)
     answers = rows @ layer.weight.flatten(1).T
     assert torch.allclose(answers, layer(x).flatten(2).transpose(1, 2).reshape(-1, 3), atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [16, 32, 64, 112, 128, 256])
+def test_what_is_looked_at_lies_in_many_columns_of_a_picture(size):
+    x = torch.arange(float(size)).expand(1, 1, size, size)
+    columns = refit_module.rows_read(nn.Conv2d(1, 1, 1), x).flatten()
+    assert len(columns.unique()) >= 8

@@ -12,7 +12,7 @@ from linnaeus.targets import sensitivity
 from linnaeus.targets.damage import rounded_weights, weighted_layers
 from linnaeus.targets.graph import Graph
 from linnaeus.targets.onnx import Onnx
-from linnaeus.targets.rounding import _rounded, suited
+from linnaeus.targets.rounding import Read, _adder, _rounded, suited
 from linnaeus.targets.target import Blueprint, Precision
 
 SIZE, CLASSES = 16, ("a", "b", "c")
@@ -146,3 +146,17 @@ def test_int8_with_held_pictures_looks_for_sensitive_layers(blueprint, tmp_path,
 def test_named_layers_are_kept_and_none_are_looked_for(blueprint, tmp_path):
     precision = Precision("int8", pictures(16), ("fc",), held=pictures(16, seed=1))
     assert sensitivity.written(Onnx(), blueprint, tmp_path, precision)[1].keep == ("fc",)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.05, 0.7, 1.234, 6.0])
+def test_an_input_that_never_varies_does_no_harm(level):
+    draw, sums = torch.Generator().manual_seed(0), {}
+    layer = nn.Conv2d(16, 16, 3, stride=2, groups=16)
+    x = torch.rand(8, 16, 15, 15, generator=draw)
+    x[:, 3] = level
+    layer.register_forward_pre_hook(_adder(sums, "layer"))
+    layer(x)
+    count, first, second = sums["layer"]
+    read = Read(first / count, second / count, int(count))
+    made = _rounded(layer.weight.double().reshape(16, -1, 9), read.metric(centred=True))
+    assert torch.isfinite(made).all()

@@ -117,6 +117,7 @@ def fit_calibration(
     *,
     keep_answers: bool = False,
     groups: Sequence[str] | None = None,
+    raw: bool = True,
     folds: int = 5,
     seed: int = 0,
 ) -> Calibration:
@@ -133,6 +134,8 @@ def fit_calibration(
         keep_answers: Try only what never changes which class is the most probable one: vector scaling and isotonic
             regression learn the frequencies of the classes, and so undo what was done for rare ones.
         groups: A name per row; "" is a group of its own.
+        raw: The logits are those that the network gives. If they are logarithms of its probabilities, what all classes have
+            in common is lost, and vector scaling, which would scale it with the rest, is not tried.
         folds: 2 or more; stratified by class.
         seed: Of the folds.
 
@@ -155,7 +158,9 @@ def fit_calibration(
     if U < 2:
         return Calibration()
     enough = max(MANY_NUMBERS_NEED, 2 * scores.shape[1])
-    kinds = KINDS if enough <= U and not keep_answers else KINDS[:2]
+    kinds: tuple[str, ...] = KINDS if enough <= U and not keep_answers else KINDS[:2]
+    if not raw:
+        kinds = tuple(kind for kind in kinds if kind != "vector")
     whole = _fit_all(kinds, scores, labels)
     first = np.unique(units, return_index=True)[1]
     losses = _cross_validated(whole, scores, labels, _folds(labels[first], min(folds, U), seed)[units])

@@ -12,7 +12,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from linnaeus.nn.head import Both
 
-_KEPT: WeakKeyDictionary[nn.Module, dict[type, tuple[tuple[tuple[int, int], ...], nn.Module]]] = WeakKeyDictionary()
+_KEPT: WeakKeyDictionary[nn.Module, dict[type, tuple[tuple[tuple[int, int], ...], nn.Module | None]]] = (
+    WeakKeyDictionary()
+)
 
 
 def folded(network: nn.Module, example: Tensor) -> nn.Module:
@@ -30,18 +32,15 @@ def folded(network: nn.Module, example: Tensor) -> nn.Module:
     """
     if not any(isinstance(layer, nn.BatchNorm2d) for layer in network.modules()):
         return network
-    kept, state = _KEPT.setdefault(_origin(network), {}), state_of(network)
+    kept, state = _KEPT.setdefault(origin(network), {}), state_of(network)
     known = kept.get(type(network))
-    if known is not None and known[0] == state:
-        return known[1]
-    made = _fold(network)
-    if not agree(network, made, example):
-        return network
-    kept[type(network)] = state, made
-    return made
+    if known is None or known[0] != state:
+        made = _fold(network)
+        known = kept[type(network)] = state, made if agree(network, made, example) else None
+    return network if known[1] is None else known[1]
 
 
-def _origin(network: nn.Module) -> nn.Module:
+def origin(network: nn.Module) -> nn.Module:
     """Find what lives longer than a wrapper that is made for one call."""
     return network.network if isinstance(network, Both) else network
 

@@ -12,9 +12,11 @@ import torch
 from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
-from linnaeus.nn.fold import agree, state_of
+from linnaeus.nn.fold import agree, origin, state_of
 
-_KEPT: WeakKeyDictionary[nn.Module, tuple[tuple[tuple[int, int], ...], nn.Module]] = WeakKeyDictionary()
+_KEPT: WeakKeyDictionary[nn.Module, dict[type, tuple[tuple[tuple[int, int], ...], nn.Module | None]]] = (
+    WeakKeyDictionary()
+)
 
 
 def fused(network: nn.Module, example: Tensor) -> nn.Module:
@@ -30,15 +32,12 @@ def fused(network: nn.Module, example: Tensor) -> nn.Module:
     """
     if not torch.backends.mkldnn.is_available() or not any(_can_be_fused(layer) for layer in network.modules()):
         return network
-    state = state_of(network)
-    if network in _KEPT and _KEPT[network][0] == state:
-        return _KEPT[network][1]
-    made = _fuse(network, example)
-    if not agree(network, made, example):
-        made = network
-    else:
-        _KEPT[network] = state, made
-    return made
+    kept, state = _KEPT.setdefault(origin(network), {}), state_of(network)
+    known = kept.get(type(network))
+    if known is None or known[0] != state:
+        made = _fuse(network, example)
+        known = kept[type(network)] = state, made if agree(network, made, example) else None
+    return network if known[1] is None else known[1]
 
 
 def _fuse(network: nn.Module, example: Tensor) -> nn.Module:

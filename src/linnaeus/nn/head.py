@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -98,16 +100,21 @@ class Both(nn.Module):
         return torch.cat([seen, self.head(seen)], 1)
 
 
+_LOCKS: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
+"""A network has its head for one thread at a time."""
+
+
 @contextmanager
 def both(network: nn.Module) -> Iterator[Both]:
-    """Let the network give what its head reads beside what the head says, in one pass.
+    """Let the network give what its head reads beside what the head says, in one pass; other threads wait.
 
     Raises:
         ModelError: The network has no single linear head; `features` tells whether it is applied once, and last.
     """
-    head = linear_head(network)
-    with headless(network):
-        yield Both(network, head)
+    with _LOCKS.setdefault(network, threading.RLock()):
+        head = linear_head(network)
+        with headless(network):
+            yield Both(network, head)
 
 
 @torch.no_grad()

@@ -158,7 +158,8 @@ def rows_read(layer: nn.Module, x: Tensor) -> Tensor:
         # What the layer itself adds at the borders, "same" included.
         padded = functional.pad(x, layer._reversed_padding_repeated_twice)
         rows = functional.unfold(padded, layer.kernel_size, layer.dilation, 0, layer.stride).transpose(1, 2)
-    step = max(1, rows.shape[1] // POSITIONS)
+    # An odd step: one that goes by whole rows of the picture would look at a single column of it.
+    step = max(1, rows.shape[1] // POSITIONS) | 1
     return rows[:, step // 2 :: step].reshape(-1, rows.shape[-1])
 
 

@@ -64,7 +64,7 @@ def squeeze(
     calibrate, keep_answers = used.train.calibrate, used.train.helps_rare_classes
     demand = replace(demand, calibrate=calibrate, keep_answers=keep_answers, seed=used.seed)
     classifier = Classifier.load(model, trust_code=trust_code)
-    pictures = _pictures(run, classifier.classes)
+    pictures = _pictures(run, classifier.classes, classifier.preprocessing)
     test = pictures(classifier.preprocessing).test
     if not test.labelled.any():
         raise SettingsError("the gate needs labelled test pictures.", got="none", fix="train with a test part.")
@@ -83,12 +83,13 @@ def squeeze(
     return found
 
 
-def _pictures(run: Run, classes: tuple[str, ...]) -> Callable[[Preprocessing], Pictures]:
-    """Give the run's pictures for any preprocessing; those of the latest are kept."""
+def _pictures(run: Run, classes: tuple[str, ...], original: Preprocessing) -> Callable[[Preprocessing], Pictures]:
+    """Give the run's pictures for any preprocessing, the same ones for all; those of the latest are kept."""
+    # As many as there is room for at the original's size, which no smaller network exceeds.
+    most = max(1, MOST_BYTES // (original.size_px**2 * original.channels))
 
     @functools.lru_cache(maxsize=1)
     def at(how: Preprocessing) -> Pictures:
-        most = max(1, MOST_BYTES // (how.size_px**2 * how.channels))
         train = training_pictures(run, classes, how)
         val, test = (shown_of_run(run, classes, how, most, parts=(part,)) for part in ("val", "test"))
         return Pictures(train, val, test)

@@ -283,7 +283,7 @@ def _record(folder: Path) -> dict[str, Any] | None:
 def _versions(target: Target) -> dict[str, str]:
     """Name all that made a file and will run it: proven with one version, on one processor, says little of another."""
     made = {"processor": processor_name()}
-    for name in ("linnaeus", *target.runtime):
+    for name in dict.fromkeys(("linnaeus", "torch", *target.needs, *target.runtime)):
         try:
             made[name] = version(name)
         except PackageNotFoundError:

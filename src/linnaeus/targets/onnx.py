@@ -122,6 +122,9 @@ def _write(blueprint: Blueprint, path: Path) -> Path:
                 dynamo=True,
                 verbose=False,
             )
+        except (OSError, MemoryError):
+            # A full disk says nothing of the network.
+            raise
         except Exception as error:
             told = " ".join(str(error).split())[:300]
             raise ModelError("the network cannot be written as ONNX.", got=f"{type(error).__name__}: {told}") from None

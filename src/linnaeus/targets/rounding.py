@@ -24,6 +24,8 @@ PICTURES = 128
 AT_ONCE = 8
 DAMPING = 0.01
 """Of the mean variance: what the pictures do not show is not to be relied on."""
+NOISE = 1e-5
+"""A variance that is a smaller share of the squares is none: the sums are of single precision."""
 STEPS = 127
 
 
@@ -44,6 +46,9 @@ class Read:
     def metric(self, *, centred: bool) -> Tensor:
         """Give what a squared error of the weights costs, [G, D, D]; few rows are trusted less on two numbers together."""
         found = self.second - self.mean[:, :, None] * self.mean[:, None, :] if centred else self.second.clone()
+        # Of an input that never varies nothing is left but what single precision made of the sums.
+        varies = found.diagonal(dim1=1, dim2=2) > NOISE * self.second.diagonal(dim1=1, dim2=2)
+        found *= varies[:, :, None] & varies[:, None, :]
         own = found.diagonal(dim1=1, dim2=2).clone()
         found *= self.rows / (self.rows + found.shape[1])
         found.diagonal(dim1=1, dim2=2).copy_(own + DAMPING * own.mean(1, keepdim=True).clamp_min(1e-12))

@@ -139,7 +139,7 @@ def benchmark_files(
     targets = [_target_of(path) for path in paths]
     runners = [target.open(path) for target, path in zip(targets, paths, strict=True)]
     cards = [runner.card for runner in runners]
-    if len({(one.input_shape[1:] if one.layout == "nhwc" else one.input_shape[2:], one.classes) for one in cards}) > 1:
+    if len({(one.input_shape[1:3] if one.layout == "nhwc" else one.input_shape[2:], one.classes) for one in cards}) > 1:
         raise SettingsError(
             "files that are measured together should take pictures of one size and know the same classes.",
             got=", ".join(f"{path}: {one.input_shape}" for path, one in zip(paths, cards, strict=True)),

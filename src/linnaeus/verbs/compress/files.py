@@ -192,7 +192,8 @@ def calibrated_again(classifier: Classifier, raw: np.ndarray, val: Shown, demand
     calibration = Calibration()
     if len(first):
         tied = val.groups_of(first)
-        calibration = fit_calibration(logs[first], val.labels[first], keep_answers=demand.keep_answers, groups=tied)
+        labels, keep = val.labels[first], demand.keep_answers
+        calibration = fit_calibration(logs[first], labels, keep_answers=keep, groups=tied, raw=False)
     if old is None or not len(held):
         return replace(classifier, calibration=calibration)
     predictions = Predictions(
