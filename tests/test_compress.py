@@ -17,7 +17,7 @@ import torch
 from linnaeus import story
 from linnaeus.classifier import Classifier
 from linnaeus.config import validate
-from linnaeus.errors import CheckFailed, Interrupted, ModelError, SettingsError, UnfitError
+from linnaeus.errors import CheckFailed, Interrupted, LinnaeusError, ModelError, SettingsError, UnfitError
 from linnaeus.learn.fit import Fit
 from linnaeus.metrics.abstention import Judgement
 from linnaeus.metrics.calibration import Calibration
@@ -241,6 +241,20 @@ def test_files_are_calibrated_as_the_run_says(run, monkeypatch):
     monkeypatch.setattr(Run, "write_result", lambda *_: None)
     story.squeeze(run.folder, Demand(named("onnx")), story.Means(("int8",)))
     assert (asked[0].calibrate, asked[0].keep_answers, asked[0].seed) == (False, True, 5)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "means", "words"),
+    [
+        (("probability",), story.Means(("int8",)), "outputs should be probabilities"),
+        (("probabilities",), story.Means(("int8",), student="resnet18"), "what is distilled into"),
+        (("probabilities",), story.Means(("prune", "distil"), student="resnet-18-x"), "does not exist"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_trained(run, monkeypatch, outputs, means, words):
+    monkeypatch.setattr(compressed, "slimmed", lambda *_: pytest.fail("trained"))
+    with pytest.raises(LinnaeusError, match=words):
+        story.squeeze(run.folder, Demand(named("onnx"), outputs=outputs), means)
 
 
 def test_eight_bits_make_the_file_smaller(found):

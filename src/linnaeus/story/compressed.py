@@ -11,6 +11,7 @@ from typing import Any
 from linnaeus.atomic import write_text
 from linnaeus.classifier import Classifier
 from linnaeus.errors import CheckFailed, Interrupted, SettingsError
+from linnaeus.nn import zoo
 from linnaeus.records import Preprocessing
 from linnaeus.run import Run
 from linnaeus.story.planned import recipe_of
@@ -53,17 +54,28 @@ def squeeze(
 
     Raises:
         CheckFailed: No candidate meets the target and passes the gate.
-        SettingsError: An unknown method, or `out` holds what compress did not write.
+        SettingsError: An unknown method or output, or `out` holds what compress did not write.
+        ModelError: An unknown student.
         Interrupted: Ctrl-C; networks that were trained are kept, and the same compression goes on.
     """
+    from linnaeus.targets.graph import card_of
+
     means, talk = means or Means(), talk or Talk()
     if strange := [one for one in means.methods if one not in METHODS]:
         raise SettingsError(f"a method should be one of {', '.join(METHODS)}.", got=", ".join(strange))
+    if means.student and "distil" not in means.methods:
+        raise SettingsError(
+            "--student is what is distilled into.", got=f"--by {','.join(means.methods)}", fix="add distil."
+        )
+    if means.student:
+        # Complains now, and not after other networks were trained.
+        zoo.outline(means.student)
     run = Run.open(model)
     used = recipe_of(run)
     calibrate, keep_answers = used.train.calibrate, used.train.helps_rare_classes
     demand = replace(demand, calibrate=calibrate, keep_answers=keep_answers, seed=used.seed)
     classifier = Classifier.load(model, trust_code=trust_code)
+    card_of(classifier, demand.outputs, "nhwc", any_size=False)
     pictures = _pictures(run, classifier.classes, classifier.preprocessing)
     test = pictures(classifier.preprocessing).test
     if not test.labelled.any():
