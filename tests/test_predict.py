@@ -1,5 +1,6 @@
 import csv
 import io
+import itertools
 import json
 import shutil
 
@@ -10,6 +11,7 @@ from PIL import Image
 
 from conftest import CLASSES, HUES, write_picture
 from linnaeus.classifier import Classifier
+from linnaeus.cli.app import JsonRows
 from linnaeus.errors import CheckFailed, ModelError, SettingsError
 from linnaeus.metrics.selective import Promise
 from linnaeus.tables import TableWriter
@@ -165,6 +167,31 @@ def test_json_is_one_document_with_a_row_each(command, trained, inputs):
     assert rows[1]["confidence"] is None
 
 
+def test_json_is_printed_while_pictures_are_read(command, trained, inputs, monkeypatch, capsys):
+    monkeypatch.setattr(module, "AT_ONCE", 2)
+    seen = []
+
+    def watched(self, columns):
+        seen.append(capsys.readouterr().out)
+        write(self, columns)
+
+    write = JsonRows.write
+    monkeypatch.setattr(JsonRows, "write", watched)
+    code, printed, _ = command("predict", trained.folder, *inputs, "--json")
+    rows = json.loads("".join(seen) + printed)["predictions"]
+    assert code == 0
+    assert [row["path"] for row in rows] == inputs
+    assert seen[0] == ""
+    assert all(json.loads(f"{text}]}}")["predictions"] for text in itertools.accumulate(seen) if text)
+    assert len(seen) == -(-len(inputs) // 2)
+
+
+def test_json_of_nothing_is_a_document_too(command, trained, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    code, printed, _ = command("predict", trained.folder, "-", "--json")
+    assert (code, json.loads(printed)) == (0, {"predictions": []})
+
+
 def test_the_printed_table_has_a_line_each(command, trained, inputs):
     code, printed, _ = command("predict", trained.folder, *inputs)
     lines = printed.splitlines()
@@ -250,6 +277,8 @@ def test_a_promise_that_cannot_be_made_stops_before_the_first_answer(careful, in
 def test_a_model_with_too_few_pictures_makes_no_promises(classifier, inputs):
     with pytest.raises(ModelError, match="cannot promise"):
         next(predict(classifier, inputs, Demand(max_error=0.1)))
+    with pytest.raises(ModelError, match="--coverage"):
+        next(predict(classifier, inputs, Demand(coverage=0.9)))
     assert "set" not in next(predict(classifier, inputs)).columns()
 
 

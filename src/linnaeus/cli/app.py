@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -79,5 +80,26 @@ def share_of(option: str, text: str | None) -> float | None:
 
 def print_json(document: Any) -> None:
     r"""Print one JSON document on stdout, in UTF-8: other bytes of a path as \udc.., which JSON reads back."""
+    print(_json(document))
+
+
+class JsonRows:
+    """Prints {NAME: [row, ...]} as `print_json` does, a row at a time, in the memory of a few. Nothing before the first."""
+
+    def __init__(self, name: str) -> None:
+        self._before = f"{{{_json(name)}: ["
+
+    def write(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Print the rows of some columns of equal length."""
+        for values in zip(*columns.values(), strict=True):
+            print(self._before + _json(dict(zip(columns, values, strict=True))), end="")
+            self._before = ", "
+
+    def close(self) -> None:
+        """End the document."""
+        print(("" if self._before == ", " else self._before) + "]}")
+
+
+def _json(document: Any) -> str:
     text = json.dumps(document, ensure_ascii=False, default=str)
-    print(text.encode("utf-8", "backslashreplace").decode())
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from linnaeus.cli.app import Cost, Json, TrustCode, app, print_json, share_of
+from linnaeus.cli.app import Cost, Json, JsonRows, TrustCode, app, print_json, share_of
 from linnaeus.errors import SettingsError
 from linnaeus.terminal import talking
 
@@ -22,7 +22,7 @@ def predict(
     *,
     out: Path | None = None,
     max_error: str | None = None,
-    coverage: str = "90%",
+    coverage: str | None = None,
     unknown: Annotated[bool, Parameter(negative="--no-unknown")] = True,
     cost: Cost = None,
     on: str = "auto",
@@ -44,7 +44,7 @@ def predict(
     max_error
         Answer "unsure" so often that at most this share of the other answers is wrong, such as 1%.
     coverage
-        How often the set of classes holds the true one.
+        How often the set of classes holds the true one; 90 % unless told otherwise.
     unknown
         Answer "unknown" for pictures that look like none of the classes.
     on
@@ -66,13 +66,13 @@ def predict(
     from linnaeus.verbs.predict import TRUTHS, Demand
     from linnaeus.verbs.predict import predict as answers_of
 
-    shares = share_of("--max-error", max_error), share_of("--coverage", coverage) or 0.9
+    shares = share_of("--max-error", max_error), share_of("--coverage", coverage)
     writer = TableWriter(out, TRUTHS) if out is not None else None
     waiting = expand_inputs(paths)
     first = list(islice(waiting, PAYS_FROM))
     model = open_fastest(run, first, on=on, trust_code=trust_code, say=lambda text: print(text, file=sys.stderr))
     demand = Demand(unknown, *shares, read_costs(cost, model.classes) if cost else None)
-    rows: list[dict[str, Any]] = []
+    printed = JsonRows("predictions") if json_ and writer is None else None
     count = unreadable = 0
     with talking() as talk:
         try:
@@ -83,8 +83,8 @@ def predict(
                 columns = answers.columns()
                 if writer is not None:
                     writer.write(columns)
-                elif json_:
-                    rows += [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+                elif printed is not None:
+                    printed.write(columns)
                 else:
                     _print_answers(columns)
         except BaseException as error:
@@ -97,8 +97,10 @@ def predict(
                 "predict should find pictures.", got="none under the paths given", fix="check the paths."
             )
         writer.close()
-    if json_:
-        print_json({"out": str(out), "pictures": count, "unreadable": unreadable} if out else {"predictions": rows})
+        if json_:
+            print_json({"out": str(out), "pictures": count, "unreadable": unreadable})
+    if printed is not None:
+        printed.close()
     print(
         f"{count:,} inputs, {unreadable} of them unreadable" + (f"; written to {out}" if out else ""), file=sys.stderr
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from linnaeus.errors import SettingsError, SourceError
-from linnaeus.metrics.intervals import Z_95, wilson
+from linnaeus.metrics.intervals import NUMBERS_AT_ONCE, Z_95, wilson
 from linnaeus.records import Estimate, Predictions
 
 METHODS = ("LAC", "APS", "RAPS")
@@ -16,8 +16,6 @@ PENALTY = 0.1
 """What RAPS adds for each class beyond the free ones: fixed beforehand, since tuning it on the held pictures would
 break the guarantee."""
 FREE_RANKS = 2
-NUMBERS_AT_ONCE = 4_000_000
-"""Of probabilities; what is computed on the way to sets takes five times as many."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ DRAWS_AT_MOST = 2_000_000_000
 """About ten seconds of drawing on one core: larger sets, whose intervals are narrow anyway, get fewer resamples."""
 FEWEST_RESAMPLES = 1000
 NUMBERS_AT_ONCE = 4_000_000
+"""A table this large is computed on in pieces: what is made on the way takes up to five times as much, about 0.2 GB."""
 DENSE_COLUMNS = 300
 """With more columns than this, most of them zero, multiplying only what is not zero is faster."""
 NOISE = 1e-6

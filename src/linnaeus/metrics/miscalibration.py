@@ -10,7 +10,7 @@ import numpy as np
 
 from linnaeus.errors import SourceError
 from linnaeus.metrics.calibration import Calibration, equal_mass, reliability
-from linnaeus.metrics.intervals import Z_95, resample_weights, units_of
+from linnaeus.metrics.intervals import NUMBERS_AT_ONCE, Z_95, resample_weights, units_of
 from linnaeus.metrics.scores import score
 from linnaeus.records import Estimate, Predictions
 
@@ -20,8 +20,6 @@ PICTURES_PER_BIN = 10
 CLASSWISE_MULTIPLICATIONS = 500_000_000
 """About a second, since every resample of the classwise error looks at all N x K probabilities."""
 FEWEST_CLASSWISE, MOST_CLASSWISE = 200, 2000
-NUMBERS_AT_ONCE = 4_000_000
-"""Of the classwise error; a piece of so many probabilities takes about 0.2 GB."""
 
 
 def calibration_document(

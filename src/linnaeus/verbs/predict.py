@@ -75,14 +75,14 @@ class Demand:
     Attributes:
         unknown: Say "unknown" of pictures that look like none of the classes.
         max_error: Say "unsure" so often that at most this share of the other answers is wrong; None answers always.
-        coverage: Probability with which the set of classes holds the true one.
+        coverage: Probability with which the set of classes holds the true one; None is COVERAGE, of a model that can tell.
         costs: What it costs to call class i by the name of class j, [K, K]: the answer is what costs least. Not beside
             `max_error`.
     """
 
     unknown: bool = True
     max_error: float | None = None
-    coverage: float = COVERAGE
+    coverage: float | None = None
     costs: np.ndarray | None = None
 
 
@@ -255,19 +255,29 @@ class _Rules:
                 fix="leave one of them out.",
             )
         if model.judgement is None:
-            if demand.max_error is not None:
-                raise ModelError(
-                    "the model cannot promise a share of errors.",
-                    got="a model with too few validation pictures",
-                    fix="train with more pictures, or leave --max-error out.",
-                )
+            _refuse_promises(demand)
             return cls(demand)
         promise = model.judgement.promise(MAX_ERROR if demand.max_error is None else demand.max_error)
         if demand.max_error is not None and not promise.possible:
             raise CheckFailed(
                 f"at most {100 * demand.max_error:g} % errors should be promised.", got=promise.why, fix="ask for less."
             )
-        return cls(demand, promise, model.judgement.rule(demand.coverage))
+        return cls(demand, promise, model.judgement.rule(COVERAGE if demand.coverage is None else demand.coverage))
+
+
+def _refuse_promises(demand: Demand) -> None:
+    """Refuse what only a model can keep that had enough validation pictures."""
+    asked = {
+        "--max-error": ("promise a share of errors", demand.max_error),
+        "--coverage": ("say how often a set holds the true class", demand.coverage),
+    }
+    for option, (deed, share) in asked.items():
+        if share is not None:
+            raise ModelError(
+                f"the model cannot {deed}.",
+                got="a model with too few validation pictures",
+                fix=f"train with more pictures, or leave {option} out.",
+            )
 
 
 def _answers(model: Model, rules: _Rules, portions: list[_Portion]) -> Answers:
