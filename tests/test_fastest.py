@@ -15,6 +15,7 @@ from linnaeus.errors import CheckFailed, ModelError, SettingsError
 from linnaeus.metrics.calibration import Calibration
 from linnaeus.targets import TARGETS, Exported, fastest
 from linnaeus.targets.fastest import open_fastest
+from linnaeus.targets.openvino import COMPILED
 from linnaeus.verbs.predict import predict
 
 pytest.importorskip("onnxruntime")
@@ -171,6 +172,14 @@ def test_a_damaged_file_is_written_anew(written, files, many):
     (path,) = written.rglob("model.onnx")
     path.write_bytes(path.read_bytes()[:1000])
     assert isinstance(open_fastest(written, files), Exported)
+    assert path.stat().st_size > 1000
+
+
+def test_what_openvino_compiled_is_kept_and_made_anew_where_it_is_damaged(run, files):
+    open_fastest(run, files[:1], on="openvino")
+    (path,) = run.rglob(COMPILED)
+    path.write_bytes(path.read_bytes()[:1000])
+    assert isinstance(open_fastest(run, files[:1], on="openvino"), Exported)
     assert path.stat().st_size > 1000
 
 

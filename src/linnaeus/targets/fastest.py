@@ -236,7 +236,7 @@ def _write_and_compare(
     from linnaeus.targets.graph import Graph
 
     with tempfile.TemporaryDirectory() as scratch:
-        path = target.write(Blueprint(Graph(classifier), Path(scratch)), folder)
+        path = target.write(Blueprint(Graph(classifier), Path(scratch), stays=True), folder)
     after = Exported(target.open(path)).judge(np.asarray(shown.pictures))
     limit = limit_of(FLOAT32.name, calibration=classifier.calibration.kind)
     proof = prove(shown, before.probabilities, after.probabilities, limit, None)

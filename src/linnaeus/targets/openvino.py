@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from io import BytesIO
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +16,8 @@ from linnaeus.targets.onnx import plain_onnx, quiet
 from linnaeus.targets.quantize_openvino import PRECISIONS, hint, reduced
 from linnaeus.targets.target import FLOAT32, Blueprint, Precision
 
+COMPILED = "compiled.blob"
+"""Beside a file that stays on this machine: what OpenVINO made of it, for this processor and this version."""
 FALLS = ("Gelu", "Swish", "Mish", "HSwish")
 """Activations that do not rise throughout."""
 
@@ -34,7 +37,7 @@ class OpenVino:
     one_by_one: ClassVar[bool] = False
 
     def write(self, blueprint: Blueprint, folder: Path, precision: Precision = FLOAT32) -> Path:
-        """Write the two files."""
+        """Write the two files; with what the processor makes of them where they are to stay here."""
         import openvino
 
         from linnaeus.targets.rounding import suited
@@ -50,6 +53,8 @@ class OpenVino:
         path = folder / self.file
         # By default the weights would be rounded to half precision.
         openvino.save_model(model, str(path), compress_to_fp16=precision.name == "float16")
+        if blueprint.stays:
+            path.with_name(COMPILED).write_bytes(OpenVinoRunner(path).compiled())
         return path
 
     def why_not_here(self) -> str:
@@ -78,13 +83,20 @@ class OpenVinoRunner:
             self.card: Card = checked(_text(model), str(path))
             able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
             settings["INFERENCE_PRECISION_HINT"] = hint(self.card.precision, able)
-            self._compiled = core.compile_model(model, "CPU", settings)
+            if (made := path.with_name(COMPILED)).is_file():
+                self._compiled = core.import_model(BytesIO(made.read_bytes()), "CPU", settings)
+            else:
+                self._compiled = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
             raise ModelError(f"{path} should be an OpenVINO model.", got=str(error)[:300]) from None
         self._own = threading.local()
         # Two threads whose first arrays meet inside the library wait for each other for ever: one goes ahead.
         size = self.card.preprocessing.size_px
         self.run(np.zeros((1, size, size, 3), dtype=np.uint8))
+
+    def compiled(self) -> bytes:
+        """Give what compiling made: OpenVINO of the same version takes it on the same kind of processor."""
+        return self._compiled.export_model().getvalue()
 
     def run(self, pictures: np.ndarray) -> dict[str, np.ndarray]:
         """Answer pictures."""

@@ -46,10 +46,12 @@ class Blueprint:
     Attributes:
         graph: Bytes in, probabilities out, in PyTorch, float32.
         scratch: A temporary folder.
+        stays: The file is for this machine and this version of its runtime alone: it may be compiled beforehand.
     """
 
     graph: Graph
     scratch: Path
+    stays: bool = False
     _made: dict[str, Any] = field(default_factory=dict)
 
     @property
