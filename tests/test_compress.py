@@ -257,6 +257,26 @@ def test_what_cannot_be_is_refused_before_anything_is_trained(run, monkeypatch, 
         story.squeeze(run.folder, Demand(named("onnx"), outputs=outputs), means)
 
 
+STUDENT = """
+from torch import nn
+
+def student(num_classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear({numbers}, num_classes))
+"""
+
+
+def test_a_student_of_own_code_is_looked_at_with_the_pictures_of_the_run(run, tmp_path, monkeypatch):
+    about, reached = Classifier.load(run.folder).preprocessing, []
+    numbers = about.channels * about.size_px**2
+    (tmp_path / "net.py").write_text(STUDENT.format(numbers=numbers))
+    monkeypatch.setattr(compressed, "slimmed", lambda *_: reached.append(True) or [])
+    monkeypatch.setattr(compressed, "compress", lambda *_: {"candidates": []})
+    monkeypatch.setattr(compressed, "report", lambda _: None)
+    monkeypatch.setattr(Run, "write_result", lambda *_: None)
+    story.squeeze(run.folder, Demand(named("onnx")), story.Means(("distil",), student=f"{tmp_path}/net.py:student"))
+    assert reached
+
+
 def test_eight_bits_make_the_file_smaller(found):
     by_name = {one["name"]: one for one in found["candidates"]}
     assert by_name["original, int8, ONNX"]["smaller"] > 1.5

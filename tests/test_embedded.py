@@ -132,3 +132,22 @@ def test_a_table_of_paths_with_hashes_beside_them_holds_no_pictures(tmp_path):
     pq.write_table(pa.table(columns), tmp_path / "table.parquet")
     assert find_embedded(tmp_path / "table.parquet") == []
     assert find_embedded(tmp_path) == []
+
+
+PNG = b"\x89PNG\r\n\x1a\n and so on"
+
+
+def test_pictures_whose_rows_tell_a_name_of_a_file_are_pictures(tmp_path):
+    columns = {"filename": ["a.png", "b.png"], "image": [None, PNG], "label": ["ant", "bee"]}
+    pq.write_table(pa.table(columns), tmp_path / "table.parquet")
+    dataset = opened(tmp_path / "table.parquet", tmp_path / "cache")
+    assert [one.label for one in dataset.examples] == ["bee"]
+    assert data(dataset) == [PNG]
+    assert dict(dataset.examples[0].extra)["filename"] == "b.png"
+
+
+def test_thumbnails_beside_paths_of_files_that_are_there_are_not_the_pictures(tmp_path):
+    (tmp_path / "b.png").write_bytes(PNG)
+    columns = {"path": ["a.png", "b.png"], "small": [PNG, PNG], "label": ["ant", "bee"]}
+    pq.write_table(pa.table(columns), tmp_path / "table.parquet")
+    assert find_embedded(tmp_path / "table.parquet") == []

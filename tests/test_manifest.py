@@ -194,6 +194,13 @@ def test_a_parquet_table_is_read_like_a_csv(tmp_path):
     assert [kind for kind, _ in aside(dataset)] == ["bad row"]
 
 
+def test_a_parquet_column_of_which_every_cell_is_empty_says_nothing(tmp_path):
+    columns = {"path": ["a.jpg", "b.jpg"], "label": ["cat", "dog"], "group": [None, None], "note": [None, None]}
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    dataset = table(tmp_path, (tmp_path / "t.parquet").read_bytes(), "t.parquet")
+    assert [(one.group, one.extra) for one in dataset.examples] == [("", (("note", ""),))] * 2
+
+
 def test_every_further_column_is_kept_with_its_example(tmp_path):
     dataset = table(tmp_path, "camera,path,label,group,dose\nA7, a.jpg,cat,p1,0.5\n,b.jpg,dog,p2\n")
     assert [example.extra for example in dataset.examples] == [

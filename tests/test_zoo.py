@@ -127,6 +127,17 @@ def test_own_code_is_given_the_classes_and_channels(own_file):
     assert network.training
 
 
+def test_annotations_of_own_code_are_what_they_are(tmp_path):
+    (tmp_path / "net.py").write_text(
+        "from dataclasses import dataclass, fields\nfrom torch import nn\n"
+        "@dataclass\nclass Width:\n    value: int = 0\n"
+        "def network(num_classes):\n"
+        "    width = fields(Width)[0].type('8')\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(768, width), nn.Linear(width, num_classes))\n"
+    )
+    assert zoo.create(f"{tmp_path}/net.py:network", num_classes=5, size_px=16)[1].out_features == 8
+
+
 @pytest.mark.parametrize(
     ("function", "told"),
     [

@@ -14,6 +14,7 @@ from linnaeus.data.classes import class_findings, order_classes
 from linnaeus.data.filenames import SPLIT_WORDS, is_hidden, split_of
 from linnaeus.data.folders import Progress, build_once, file_key
 from linnaeus.data.manifest import find_columns, is_plain, words_of
+from linnaeus.data.verdict import format_of
 from linnaeus.errors import SourceError
 from linnaeus.records import Dataset, Example, Finding, Place
 
@@ -27,6 +28,7 @@ VERSION = 2
 """Raise it when rows are copied out otherwise: what lies in caches is copied anew."""
 
 _BATCH_ROWS = 256
+_SAMPLE = 16
 
 
 @dataclass(frozen=True)
@@ -181,10 +183,25 @@ def _picture_column(path: Path) -> str | None:
     pictures = [field.name for field in schema if _holds_bytes(field.type)]
     inside = [name for name in pictures if types.is_struct(schema.field(name).type)]
     named = find_columns(schema.names)
-    if not inside and named is not None and is_plain(schema.field(named["path"]).type):
-        # A table of paths, with hashes or thumbnails beside them.
-        return None
+    if not inside and pictures and named is not None and is_plain(schema.field(named["path"]).type):
+        return _beside_paths(path, schema.names[named["path"]], pictures)
     return next(iter([*inside, *pictures]), None)
+
+
+def _beside_paths(path: Path, named: str, columns: Sequence[str]) -> str | None:
+    """Tell pictures, in rows that name files too, from hashes, and from thumbnails of files that are there."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as table:
+            rows = next(table.iter_batches(batch_size=_SAMPLE, columns=[named, *columns]), None)
+    except pa.ArrowException:
+        return None
+    if rows is None or any(text and (path.parent / text).is_file() for text in words_of(rows.column(named))):
+        return None
+    held = {name: next((one for one in rows.column(name).to_pylist() if one), b"") for name in columns}
+    return next((name for name in columns if format_of(held[name])), None)
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:

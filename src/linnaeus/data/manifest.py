@@ -303,7 +303,9 @@ def is_plain(kind: pa.DataType) -> bool:
     import pyarrow.types as types
 
     kind = kind.value_type if types.is_dictionary(kind) else kind
-    return types.is_primitive(kind) or types.is_string(kind) or types.is_large_string(kind) or types.is_decimal(kind)
+    words = types.is_string(kind) or types.is_large_string(kind)
+    # A column of which every cell is empty is of the type "null".
+    return words or types.is_primitive(kind) or types.is_decimal(kind) or types.is_null(kind)
 
 
 def words_of(column: pa.Array) -> list[str]:

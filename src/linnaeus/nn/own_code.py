@@ -125,7 +125,7 @@ def _module(path: Path) -> ModuleType:
     try:
         # What is run is what was read: the file may be edited meanwhile, and a compiled copy may be of before.
         source = importlib.util.decode_source(content)
-        exec(compile(source, str(path), "exec"), module.__dict__)
+        exec(compile(source, str(path), "exec", dont_inherit=True), module.__dict__)
     except Exception as error:
         del sys.modules[module_name]
         beside = isinstance(error, ModuleNotFoundError) and path.with_name(f"{error.name}.py").is_file()

@@ -67,14 +67,14 @@ def squeeze(
         raise SettingsError(
             "--student is what is distilled into.", got=f"--by {','.join(means.methods)}", fix="add distil."
         )
-    if means.student:
-        # Complains now, and not after other networks were trained.
-        zoo.outline(means.student)
     run = Run.open(model)
     used = recipe_of(run)
     calibrate, keep_answers = used.train.calibrate, used.train.helps_rare_classes
     demand = replace(demand, calibrate=calibrate, keep_answers=keep_answers, seed=used.seed)
     classifier = Classifier.load(model, trust_code=trust_code)
+    if means.student:
+        # Complains now, and not after other networks were trained.
+        zoo.outline(means.student, classifier.preprocessing.channels, classifier.preprocessing.size_px)
     card_of(classifier, demand.outputs, "nhwc", any_size=False)
     pictures = _pictures(run, classifier.classes, classifier.preprocessing)
     test = pictures(classifier.preprocessing).test
