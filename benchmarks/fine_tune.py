@@ -10,7 +10,8 @@ depthwise filters stay as they are. fastai by default: `fine_tune(1)`, in its fi
 trained, in its second everything. timm: the loop of its train.py from its public parts (`create_dataset`, `create_loader`
 with two workers and its augmentation, `create_optimizer_v2` with SGD, label smoothing), since train.py is not in the wheel;
 everything is trained, in fp32 as it is by default, and with `--amp --amp-dtype bfloat16 --channels-last`. So that like can be
-compared with like, ours is measured with every layer trained, too. The rivals' first batch warms them up.
+compared with like, ours is measured with every layer trained, too. The rivals' first batch warms them up. A ratio is written
+only where all sides took pictures of the same size through equally many filters.
 
 `gain` splits the pictures anew for each seed, and trains twice: `--effort quick`, which keeps the solved head, and the
 default. The difference on the same test pictures has a t interval over the seeds. Runs that are in docs/fine-tune.json already
@@ -26,6 +27,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 import bench
 import first_model
@@ -50,14 +53,16 @@ class Pace(Callback):
     def after_batch(self):
         if self.training:
             self.marks.append((time.perf_counter(), len(self.xb[0])))
+            sides.add(tuple(self.xb[0].shape[-2:]))
     def after_train(self): epochs.append(self.marks)
 
-epochs = []
+epochs, sides = [], set()
 dls = ImageDataLoaders.from_folder(folder, valid_pct=0.02, item_tfms=Resize(size), bs=32, seed=0)
 learn = vision_learner(dls, "tf_efficientnet_lite0", metrics=accuracy, cbs=Pace())
 learn.fine_tune(1)
 rates = [sum(n for _, n in marks[1:]) / (marks[-1][0] - marks[0][0]) for marks in epochs]
-print(json.dumps({"head": rates[0], "everything": rates[1],
+filters = sum(one.weight.numel() for one in learn.model.modules() if isinstance(one, torch.nn.Conv2d))
+print(json.dumps({"head": rates[0], "everything": rates[1], "work": [filters, *max(sides)],
     "versions": {"fastai": fastai.__version__, "timm": timm.__version__, "torch": torch.__version__}}))
 """
 
@@ -95,7 +100,9 @@ def main():
         loss.item()
         marks.append((time.perf_counter(), len(labels)))
     rate = sum(n for _, n in marks[1:]) / (marks[-1][0] - marks[0][0])
-    print(json.dumps({"everything": rate, "versions": {"timm": timm.__version__, "torch": torch.__version__}}))
+    filters = sum(one.weight.numel() for one in model.modules() if isinstance(one, torch.nn.Conv2d))
+    work = [filters, *pictures.shape[-2:]]
+    print(json.dumps({"everything": rate, "work": work, "versions": {"timm": timm.__version__, "torch": torch.__version__}}))
 
 if __name__ == "__main__":
     main()
@@ -132,6 +139,7 @@ def speed(pictures: Path, size: int, count: int, folder: Path) -> dict[str, Any]
     learned = whole["epochs"] * whole["train"]
     frozen_s = whole["stages"].get("frozen stages", 0.0)
     found["ours, as it is by default"] = {
+        "work": work_of(folder / "ours"),
         "pictures_per_s": learned / (frozen_s + learned / whole["pictures_per_s"]),
         "waited": whole["waited"],
         "what": "upper stages and the head; frozen stages computed once for each view, which counts",
@@ -139,14 +147,15 @@ def speed(pictures: Path, size: int, count: int, folder: Path) -> dict[str, Any]
     options = [word for setting in (*EVERYTHING, f"data.size_px={size}") for word in ("--set", setting)]
     every = linnaeus(source, folder / "everything", "--epochs", "2", *options)
     found["ours, everything trained"] = {
+        "work": work_of(folder / "everything"),
         "pictures_per_s": every["pictures_per_s"],
         "waited": every["waited"],
         "what": "every layer, bf16",
     }
     fewer = some(pictures, count, folder / "fewer")
     fast = rivals.ask("fastai-timm", FASTAI, str(fewer), str(size))
-    found["fastai, fine_tune(1), head"] = {"pictures_per_s": fast["head"], "what": "head and batch norms, fp32"}
-    found["fastai, fine_tune(1), everything"] = {"pictures_per_s": fast["everything"], "what": "every layer, fp32"}
+    for part, what in (("head", "head and batch norms, fp32"), ("everything", "every layer, fp32")):
+        found[f"fastai, fine_tune(1), {part}"] = {"work": fast["work"], "pictures_per_s": fast[part], "what": what}
     script = folder / "timm_loop.py"
     script.write_text(TIMM)
     for name, way, what in (
@@ -156,9 +165,19 @@ def speed(pictures: Path, size: int, count: int, folder: Path) -> dict[str, Any]
         # Its loader starts processes, which read the script again.
         printed, _ = first_model.timed([str(rivals.python("timm")), str(script), str(fewer), str(size), way], {})
         rate = json.loads(printed.strip().splitlines()[-1])
-        found[name] = {"pictures_per_s": rate["everything"], "what": what}
+        found[name] = {"work": rate["work"], "pictures_per_s": rate["everything"], "what": what}
     versions = fast["versions"]
     return {"about": about, "versions": versions, "size": size, "sides": found}
+
+
+def work_of(run: Path) -> list[int]:
+    """Give the numbers in all filters of a run's network, and the height and width of its pictures."""
+    from linnaeus.classifier import Classifier
+
+    classifier = Classifier.load(run)
+    size = classifier.preprocessing.size_px
+    filters = (one.weight.numel() for one in classifier.network.modules() if isinstance(one, nn.Conv2d))
+    return [sum(filters), size, size]
 
 
 def some(pictures: Path, count: int, folder: Path) -> Path:
@@ -228,6 +247,8 @@ def draw(kept: Mapping[str, Any]) -> None:
 
 def speed_words(found: Mapping[str, Any]) -> str:
     sides = found["sides"]
+    if len({tuple(one["work"]) for one in sides.values()}) > 1:
+        raise SystemExit("the sides did different work (filters, height, width): no ratio")
     rate = {name: one["pictures_per_s"] for name, one in sides.items()}
     rows = [
         (name, rate[name], f"{100 * one['waited']:.2f} %" if "waited" in one else "", one["what"])

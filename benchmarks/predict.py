@@ -8,7 +8,7 @@ same weights: the loop of timm's inference.py (batch 256, two workers, fp32 as i
 bf16), and fastai's `get_preds` on a `test_dl` (batch 64, two workers). Each has an environment of its own. A ratio is
 printed only where the answers agree. `limits`: decoding alone and the runtime alone, with all cores each, beside both
 together, in one process. `start`: one picture from a cold start, and where the time goes. `growth`: seconds and peak
-memory for 1,000 to 100,000 names of files (hard links to the pictures) with a small network. What was measured goes to
+memory for 1,000 to 100,000 names of files (links to the pictures) with a small network. What was measured goes to
 docs/predict-speed.json, from which `draw` writes the tables and plots of docs/predict.md.
 
 RUN is a run of the default network for photographs, SMALL any small one; without them, both are trained here.

@@ -5,8 +5,9 @@
 Steps are profiled with torch.profiler: the fine-tuning step of photographs (EfficientNet-Lite0 at 256 px above its frozen
 stages, a batch of 16, as each of two cores has one) and the step of small-64 (250 pictures of 32 px, Muon), both in
 bfloat16. Prints the share of each phase, and the operations that take longest by themselves. The prediction run reads
-the flowers from JPEG files to a CSV with --model (a run; without it one is trained, without fine-tuning). Its parts are
-measured in this process, one after the other; the command as a whole in one of its own, with all cores. --write puts
+the flowers from JPEG files to a CSV with --model (a run; without it one is trained, without fine-tuning), in PyTorch and in
+OpenVINO, whose file is kept beside the model. Its parts are measured in this process, one after the other; the command as a
+whole in one of its own, with all cores. --write puts
 the tables into docs/performance.md.
 """
 
@@ -42,6 +43,9 @@ from linnaeus.nn import stages, zoo
 from linnaeus.nn.cut import cut
 from linnaeus.nn.depthwise import hold_depthwise
 from linnaeus.records import Place
+from linnaeus.tables import TableWriter
+from linnaeus.targets.fastest import open_fastest
+from linnaeus.verbs.predict import TRUTHS, Answers, predict
 
 PAGE = bench.ROOT / "docs" / "performance.md"
 STEPS, WARM, SHOWN, PICTURES = 8, 3, 8, 100
@@ -169,13 +173,23 @@ def prediction_table(model: Path, folder: Path) -> list[str]:
     blocks = np.zeros((PICTURES, how.size_px, how.size_px, how.channels), np.uint8)
     engine.cores = 1
     eager_s = timed(lambda: list(infer(classifier.network, [blocks], how, engine)))
-    start_s, whole_s = (command_seconds(model, place, folder) for place in (few, many))
+    pytorch = [command_seconds(model, place, folder, "pytorch") for place in (few, many)]
+    kept = [command_seconds(model, place, folder, "openvino") for place in (few, many)]
+    runtime = open_fastest(model, [str(path) for path in paths], on="openvino")
+    pieces = [blocks[at : at + runtime.portion] for at in range(0, len(paths), runtime.portion)]
+    runtime_s = timed(lambda: [runtime.judge(piece) for piece in pieces])
+    answers = next(predict(runtime, [str(path) for path in paths]))
+    csv_s = timed(lambda: write(answers, folder / "answers.csv"))
     parts = {
-        "starting, one picture (the command)": start_s,
         "reading files": read_s,
         "decoding and resizing, one core": decode_s,
         "the network in eager PyTorch, fp32, one core": eager_s,
-        f"the whole command, {len(paths)} pictures, all cores": whole_s,
+        "the network in OpenVINO, fp32, one core": runtime_s,
+        "columns and CSV": csv_s,
+        "the command for one picture, PyTorch": pytorch[0],
+        f"the command for {len(paths)} pictures, PyTorch, all cores": pytorch[1],
+        "the command for one picture, OpenVINO's file kept": kept[0],
+        f"the command for {len(paths)} pictures, OpenVINO's file kept, all cores": kept[1],
     }
     rows = [(name, f"{seconds:.2f}", f"{1000 * seconds / len(paths):.1f}") for name, seconds in parts.items()]
     head = f"**Predicting {len(paths)} photographs** from JPEG files to a CSV, {how.size_px} px:"
@@ -189,7 +203,12 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def command_seconds(model: Path, pictures: Path, folder: Path) -> float:
+def write(answers: Answers, out: Path) -> None:
+    with TableWriter(out, TRUTHS) as writer:
+        writer.write(answers.columns())
+
+
+def command_seconds(model: Path, pictures: Path, folder: Path, on: str) -> float:
     """Run `linnaeus predict` twice; the second run finds everything where the first has put it."""
     command = [
         sys.executable,
@@ -200,6 +219,8 @@ def command_seconds(model: Path, pictures: Path, folder: Path) -> float:
         str(pictures),
         "--out",
         str(folder / "answers.csv"),
+        "--on",
+        on,
     ]
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     for _ in range(2):

@@ -79,11 +79,13 @@ def measured(network: nn.Module, step: Callable[[], object], precision: str) -> 
     for _ in range(5):
         steps.append(PICTURES / spent(step))
         peaks += [2e-9 * a.shape[0] * a.shape[1] * b.shape[1] / spent(lambda a=a, b=b: a @ b) for a, b in products]
+    share = statistics.median(steps) * flops / 1e9 / statistics.median(peaks)
     rows = [
         ["pictures a second", spread(steps)],
         ["GFLOP a picture, in convolutions", f"{flops / 1e9:.2f}"],
         ["GFLOP/s in convolutions, of the whole step's time", spread([rate * flops / 1e9 for rate in steps])],
         ["GFLOP/s in products of matrices", spread(peaks)],
+        ["so convolutions reach, of what products of matrices do", f"{share:.0%}"],
         ["milliseconds of Muon for a step", spread([1000 * one for one in muon_times(network, dtype)])],
     ]
     return plots.table((f"one core, {precision}", "median (least to most)"), rows)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 AUTO, PYTORCH = "auto", "pytorch"
 ORDER = ("openvino", "onnx")
-"""What "auto" tries, the fastest first: pictures per second of EfficientNet-Lite0 (docs/predict.md)."""
+"""What "auto" tries, the fastest first (docs/benchmark.md, EfficientNet-Lite0)."""
 PAYS_FROM = 1000
 """Writing a network for another runtime takes 6 to 10 s. So many pictures give a third of that back at once (EfficientNet-Lite0,
 two cores), and every later call starts two to three seconds sooner."""
