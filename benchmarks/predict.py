@@ -7,7 +7,7 @@
 same weights: the loop of timm's inference.py (batch 256, two workers, fp32 as it is by default; and with channels last and
 bf16), and fastai's `get_preds` on a `test_dl` (batch 64, two workers). Each has an environment of its own. A ratio is
 printed only where the answers agree. `limits`: decoding alone and the runtime alone, with all cores each, beside both
-together, in one process. `start`: one picture from a cold start, and where the time goes. `growth`: seconds and peak
+together, in one process. `start`: one picture in a new process, and where the time goes. `growth`: seconds and peak
 memory for 1,000 to 100,000 names of files (links to the pictures) with a small network. What was measured goes to
 docs/predict-speed.json, from which `draw` writes the tables and plots of docs/predict.md.
 
@@ -42,6 +42,24 @@ import rivals
 PAGE, KEPT = bench.ROOT / "docs/predict.md", bench.ROOT / "docs/predict-speed.json"
 AGREE = {"fp32": 0.99, "bf16": 0.97}
 SIZES = (1_000, 10_000, 100_000)
+STAGES = """
+import json, sys, time
+
+began = time.perf_counter()
+run, picture, on = sys.argv[1:]
+from linnaeus.targets.fastest import open_fastest
+from linnaeus.verbs.predict import predict
+if on == "pytorch":
+    import linnaeus.classifier
+else:
+    import openvino
+imported = time.perf_counter()
+model = open_fastest(run, [picture], on=on)
+opened = time.perf_counter()
+next(predict(model, [picture])).columns()
+print(json.dumps([imported - began, opened - imported, time.perf_counter() - opened]))
+"""
+"""What the command for one picture does, a stage after the other."""
 
 
 def main() -> None:
@@ -219,8 +237,13 @@ def starts(run: Path, pictures: Path, repeats: int, folder: Path) -> Iterator[di
             subprocess.run([sys.executable, "-m", "linnaeus", *words], check=True, capture_output=True)
             taken[name].append(time.perf_counter() - started)
     shares = {name: imports(words) for name, words in commands.items()}
+    stages: dict[str, list[list[float]]] = {"kept": [], "pytorch": []}
+    for _ in range(repeats + 2):
+        for name, on in (("kept", "openvino"), ("pytorch", "pytorch")):
+            command = [sys.executable, "-c", STAGES, str(run), picture, on]
+            stages[name].append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
     print({name: round(median(values), 2) for name, values in taken.items()}, shares)
-    yield {"seconds": taken, "imports": shares}
+    yield {"seconds": taken, "imports": shares, "stages": stages}
 
 
 def imports(words: Sequence[str]) -> dict[str, float]:
@@ -327,15 +350,18 @@ def draw_limits(found: dict[str, Any]) -> str:
 
 def draw_start(found: dict[str, Any]) -> str:
     names = {"--help": "`linnaeus --help`", "kept": "`predict`, file kept", "pytorch": "`predict --on pytorch`"}
-    rows = [
-        (
-            names[name],
-            spread(seconds),
-            ", ".join(f"{package} {plots.number(s)}" for package, s in found["imports"][name].items() if s >= 0.02),
+    rows = []
+    for name, seconds in found["seconds"].items():
+        packages = ", ".join(
+            f"{package} {plots.number(s)}" for package, s in found["imports"][name].items() if s >= 0.02
         )
-        for name, seconds in found["seconds"].items()
-    ]
-    return plots.table(("one picture", "s", "of which importing (s, slower than without the clock)"), rows)
+        stages = [median(values) for values in zip(*found["stages"].get(name, []), strict=True)]
+        parts = (
+            [*map(plots.number, stages), plots.number(median(seconds) - sum(stages))] if stages else ["", "", "", ""]
+        )
+        rows.append((names[name], spread(seconds), *parts, packages))
+    head = ("one picture", "s", "importing", "opening the model", "answering", "the command line, and ending")
+    return plots.table((*head, "importing, s (slower than without the clock)"), rows)
 
 
 def draw_growth(found: dict[str, Any]) -> str:
