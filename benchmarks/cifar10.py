@@ -166,6 +166,8 @@ def lessons(source: Path) -> str:
         rows.append([told, f"{least:.2%}", f"{learned:.1f}; {whole:.1f}", f"{processor:.0f}", "", ""])
     keras = python_environment("rival-keras", KERAS, title="the Keras lesson", size_mb=600, say=print)
     rivals = (("Keras lesson", keras, "rival_keras.py", 15), ("PyTorch lesson", sys.executable, "rival_torch.py", 20))
+    # Python compiles its files when they are first imported.
+    subprocess.run([str(keras), "-c", "import keras, tensorflow"], check=True, capture_output=True)
     for name, python, script, epochs in rivals:
         best = best_of([str(python), str(HERE / script), str(source), str(epochs)])
         told = f"{name}, to the weights of its best epoch, {best.epoch} of {epochs}"

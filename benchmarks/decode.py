@@ -3,7 +3,7 @@
     python benchmarks/decode.py [--rounds N] [--every N] [--write]
 
 Two sets: photographs as they are (flowers, 0.1 megapixels), and some of them enlarged to 12 megapixels. Each side takes
-the same files to the same size, with as many threads or processes as there are cores, in turns, N rounds after one to
+the same files to the same size, with as many threads or processes as there are cores, in turns (fastai after them), N rounds after one to
 warm up; files are in the system's cache on all sides. Given are pictures per second of processor time (all threads and
 processes, user and system: what else runs on the machine counts little) and per second on the clock. The sides:
 
@@ -148,7 +148,7 @@ class Rates:
 
 
 def measure(title: str, folder: Path, cache: Path, rounds: int, every: int = 1) -> dict[str, Rates]:
-    """Take all sides in turns."""
+    """Take all sides in turns, but for fastai, which comes after them in a process of its own."""
     files = sorted(folder.glob("*/*.jpg"))[::every]
     sides = sides_for(files, cache)
     global checking
