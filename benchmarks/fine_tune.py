@@ -247,8 +247,9 @@ def draw(kept: Mapping[str, Any]) -> None:
 
 def speed_words(found: Mapping[str, Any]) -> str:
     sides = found["sides"]
-    if len({tuple(one["work"]) for one in sides.values()}) > 1:
-        raise SystemExit("the sides did different work (filters, height, width): no ratio")
+    works = {tuple(one.get("work", ())) for one in sides.values()}
+    if len(works) > 1 or () in works:
+        raise SystemExit(f"the sides did different work (filters, height, width), or nobody looked: no ratio. {works}")
     rate = {name: one["pictures_per_s"] for name, one in sides.items()}
     rows = [
         (name, rate[name], f"{100 * one['waited']:.2f} %" if "waited" in one else "", one["what"])
