@@ -3,9 +3,9 @@
     python benchmarks/decode.py [--rounds N] [--every N] [--write]
 
 Two sets: photographs as they are (flowers, 0.1 megapixels), and some of them enlarged to 12 megapixels. Each side takes
-the same files to the same size, with as many threads or processes as there are cores, in turns (fastai after them), N rounds after one to
-warm up; files are in the system's cache on all sides. Given are pictures per second of processor time (all threads and
-processes, user and system: what else runs on the machine counts little) and per second on the clock. The sides:
+the same files to the same size, with as many threads or processes as there are cores, in turns (fastai after them), N rounds
+after one to warm up; files are in the system's cache on all sides. Given are pictures per second of processor time (all threads
+and processes, user and system: what else runs on the machine counts little) and per second on the clock. The sides:
 
 * Linnaeus's scan from an empty cache: read, hash, decode, resize, store. And a second scan, with a look at every pixel.
 * Pillow: draft, convert, resize bilinear, in threads. torchvision: its decoder and v2's resize on bytes, in threads; and
