@@ -138,7 +138,7 @@ PNG = b"\x89PNG\r\n\x1a\n and so on"
 
 
 def test_pictures_whose_rows_tell_a_name_of_a_file_are_pictures(tmp_path):
-    columns = {"filename": ["a.png", "b.png"], "image": [None, PNG], "label": ["ant", "bee"]}
+    columns = {"filename": ["a" * 300, "b.png"], "image": [None, PNG], "label": ["ant", "bee"]}
     pq.write_table(pa.table(columns), tmp_path / "table.parquet")
     dataset = opened(tmp_path / "table.parquet", tmp_path / "cache")
     assert [one.label for one in dataset.examples] == ["bee"]

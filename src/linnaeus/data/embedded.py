@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -198,7 +199,7 @@ def _beside_paths(path: Path, named: str, columns: Sequence[str]) -> str | None:
             rows = next(table.iter_batches(batch_size=_SAMPLE, columns=[named, *columns]), None)
     except pa.ArrowException:
         return None
-    if rows is None or any(text and (path.parent / text).is_file() for text in words_of(rows.column(named))):
+    if rows is None or any(os.path.isfile(path.parent / text) for text in words_of(rows.column(named)) if text):
         return None
     held = {name: next((one for one in rows.column(name).to_pylist() if one), b"") for name in columns}
     return next((name for name in columns if format_of(held[name])), None)

@@ -87,7 +87,7 @@ class OpenVinoRunner:
                 self._compiled = core.import_model(BytesIO(made.read_bytes()), "CPU", settings)
             else:
                 self._compiled = core.compile_model(model, "CPU", settings)
-        except RuntimeError as error:
+        except (RuntimeError, OSError) as error:
             raise ModelError(f"{path} should be an OpenVINO model.", got=str(error)[:300]) from None
         self._own = threading.local()
         # Two threads whose first arrays meet inside the library wait for each other for ever: one goes ahead.
