@@ -61,6 +61,28 @@ def test_the_module_is_the_command():
     assert (done.returncode, done.stdout.strip()) == (0, __version__)
 
 
+@pytest.mark.parametrize(
+    ("last", "code"), [("pass", 0), ("sys.exit()", 0), ("sys.exit(3)", 3), ("sys.exit('no')", 1), ("1 / 0", 1)]
+)
+def test_leaving_at_once_loses_no_word_and_no_exit_code(last, code):
+    """What is printed into a pipe waits in a buffer, and temporary folders are removed by what is registered for the end."""
+    program = f"""
+import atexit, sys
+from linnaeus import cli
+
+def main():
+    atexit.register(print, "registered")
+    print("printed")
+    {last}
+
+cli.main = main
+cli.run()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split()) == (code, ["printed", "registered"])
+    assert {"sys.exit('no')": "no", "1 / 0": "ZeroDivisionError"}.get(last, "") in done.stderr
+
+
 # PyTorch's CUDA build brings Triton; a build without it has nothing that could be listed.
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="without Triton there is nothing to be said")
 def test_a_training_leaves_without_a_word_of_the_libraries(photos, tmp_path):

@@ -13,12 +13,27 @@ from linnaeus.data.interpolate import interpolate
 from linnaeus.data.resample import resample
 
 SIDE = st.integers(1, 90)
+LEVELS = st.sampled_from([2, 256])
+"""Black and white alone make the largest sums."""
+
+
+def pixels(shape, levels, seed):
+    return (np.random.default_rng(seed).integers(0, levels, shape) * (255 // (levels - 1))).astype(np.uint8)
 
 
 @settings(max_examples=150, deadline=None)
-@given(SIDE, SIDE, SIDE, SIDE, st.sampled_from([1, 3]), st.sampled_from(["bilinear", "bicubic"]), st.integers(0, 99))
-def test_bytes_are_those_of_torch(H, W, height, width, C, kind, seed):
-    picture = np.random.default_rng(seed).integers(0, 256, (H, W, C), dtype=np.uint8)
+@given(
+    SIDE,
+    SIDE,
+    SIDE,
+    SIDE,
+    st.sampled_from([1, 3]),
+    st.sampled_from(["bilinear", "bicubic"]),
+    LEVELS,
+    st.integers(0, 99),
+)
+def test_bytes_are_those_of_torch(H, W, height, width, C, kind, levels, seed):
+    picture = pixels((H, W, C), levels, seed)
     expected = torch.nn.functional.interpolate(
         torch.from_numpy(picture).permute(2, 0, 1)[None], (height, width), mode=kind, antialias=True
     )
@@ -26,10 +41,13 @@ def test_bytes_are_those_of_torch(H, W, height, width, C, kind, seed):
 
 
 @pytest.mark.parametrize("kind", ["bilinear", "bicubic"])
-@pytest.mark.parametrize("sizes", [(480, 640, 293, 391), (1200, 90, 64, 64), (37, 41, 293, 400)])
-def test_larger_pictures_are_those_of_torch_too(sizes, kind):
+@pytest.mark.parametrize("levels", [2, 256])
+@pytest.mark.parametrize(
+    "sizes", [(480, 640, 293, 391), (1200, 90, 64, 64), (37, 41, 293, 400), (2200, 1300, 260, 180)]
+)
+def test_larger_pictures_are_those_of_torch_too(sizes, levels, kind):
     H, W, height, width = sizes
-    picture = np.random.default_rng(1).integers(0, 256, (H, W, 3), dtype=np.uint8)
+    picture = pixels((H, W, 3), levels, 1)
     assert np.array_equal(resample(picture, height, width, kind), interpolate(picture, height, width, kind))
 
 

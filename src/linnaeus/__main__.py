@@ -1,5 +1,5 @@
 """Let `python -m linnaeus` be the command."""
 
-from linnaeus.cli import main
+from linnaeus.cli import run
 
-main()
+run()

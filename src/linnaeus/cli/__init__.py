@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import gc
+import os
 import sys
 from io import TextIOWrapper
 
@@ -29,7 +32,7 @@ from linnaeus.cli import (  # noqa: F401
 from linnaeus.cli.app import app
 from linnaeus.errors import LinnaeusError
 
-__all__ = ["app", "main"]
+__all__ = ["app", "main", "run"]
 
 
 def main() -> None:
@@ -62,10 +65,28 @@ def main() -> None:
         refused = _refused(error)
         print(f"error: {refused}", file=sys.stderr)
         sys.exit(refused.exit_code)
-    finally:
-        # Nor is all that looked through once more at the end; but Triton complains, line by line, of what then stays.
-        if "triton" not in sys.modules:
-            gc.freeze()
+
+
+def run() -> None:
+    """Be the program: `main`, and then leave at once."""
+    code: int | str | None = 1
+
+    def leave() -> None:
+        # Nobody needs a million objects taken apart one by one: half a second, and Triton would list what it finds not freed.
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                if stream is not None:
+                    stream.flush()
+        os._exit(code if isinstance(code, int) else 1)
+
+    # The first to be registered is the last to be called.
+    atexit.register(leave)
+    try:
+        main()
+        code = 0
+    except SystemExit as end:
+        code = 0 if end.code is None else end.code
+        raise
 
 
 def _refused(error: OSError) -> LinnaeusError:

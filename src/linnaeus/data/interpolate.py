@@ -11,8 +11,8 @@ import numpy as np
 
 from linnaeus.data.resample import resample
 
-FETCH_AFTER_S = 1.0
-"""So long numpy resizes before torch is imported for it: about what the import takes, so never twice the best."""
+FETCH_AFTER_S = 3.0
+"""So long numpy resizes before torch is imported for it: about what the import and a later end take, so never twice the best."""
 _spent_s = 0.0
 
 
