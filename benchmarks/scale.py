@@ -1,6 +1,6 @@
 """How do time and memory grow with the number of pictures, and of classes?
 
-    python benchmarks/scale.py [pictures | classes | draw] [--sizes N ...] [--work FOLDER] [--write]
+    python benchmarks/scale.py [pictures | classes | draw] [--sizes N ...] [--only train] [--work FOLDER] [--write]
 
 Synthetic PNG files of 16 px, each class with a pattern of its own under noise: their content hardly matters for the cost, and
 a million of them fit on a disk. `pictures` takes 10 classes, and trains once more with data.memory_gb = 0.1; `classes` shares
@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ NETWORK = (
     "train.epochs=0",
     "data.size_px=32",
 )
+COMMANDS = ("train", "predict", "tight")
 MEASURED = ("by", "", "pictures", "train, CPU s", "GB", "predict, CPU s", "GB")
 KEPT = bench.ROOT / "docs" / "scale.json"
 HEAD_ROWS, HEAD_FEATURES = 60_000, 1_280
@@ -60,11 +62,15 @@ def main() -> None:
     print(about)
     if arguments.what != "draw":
         for size in arguments.sizes or SIZES[arguments.what]:
-            row = head(size) if arguments.what == "head" else commands(arguments.what, size, arguments.work)
+            row = (
+                head(size)
+                if arguments.what == "head"
+                else commands(arguments.what, size, arguments.only, arguments.work)
+            )
             print(arguments.what, size, row, flush=True)
-            # Read anew: sizes may be measured by several calls.
+            # Read anew: sizes may be measured by several calls, and commands of one size, too.
             kept = read()
-            kept.setdefault(arguments.what, {})[str(size)] = row
+            kept.setdefault(arguments.what, {}).setdefault(str(size), {}).update(row)
             KEPT.write_text(
                 json.dumps({**kept, "machine": about.splitlines()[0].partition(", load")[0]}, indent=1) + "\n"
             )
@@ -78,8 +84,8 @@ def read() -> dict[str, Any]:
     return known
 
 
-def commands(what: str, size: int, work: Path | None) -> dict[str, Any]:
-    """Train and predict in processes of their own."""
+def commands(what: str, size: int, only: Sequence[str], work: Path | None) -> dict[str, Any]:
+    """Train and predict in processes of their own, or do some of it only."""
     with tempfile.TemporaryDirectory(dir=work) as name:
         folder = Path(name)
         pictures, classes = (size, CLASSES) if what == "pictures" else (SHARED_OUT, size)
@@ -90,12 +96,12 @@ def commands(what: str, size: int, work: Path | None) -> dict[str, Any]:
             asked = folder / "asked"
             write_pictures(asked, ASKED, classes)
         options = [part for setting in NETWORK for part in ("--set", setting)]
-        row: dict[str, Any] = {
-            "pictures": pictures,
-            "train": run(folder, "train", folder / "pictures", "--out", folder / "run", *options),
-            "predict": run(folder, "predict", folder / "run", asked, "--out", folder / "answers.csv"),
-        }
-        if what == "pictures":
+        row: dict[str, Any] = {"pictures": pictures}
+        if "train" in only or "predict" in only:
+            row["train"] = run(folder, "train", folder / "pictures", "--out", folder / "run", *options)
+        if "predict" in only:
+            row["predict"] = run(folder, "predict", folder / "run", asked, "--out", folder / "answers.csv")
+        if "tight" in only and what == "pictures":
             options += ["--set", f"data.memory_gb={TIGHT_GB}"]
             row["tight"] = run(folder, "train", folder / "pictures", "--out", folder / "tight", *options, cache="other")
         return row
@@ -216,6 +222,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["pictures", "classes", "head", "draw", "solve"])
     parser.add_argument("--sizes", type=int, nargs="+")
+    parser.add_argument("--only", choices=COMMANDS, nargs="+", default=COMMANDS, help="predict needs train")
     parser.add_argument("--work", type=Path, help="where pictures are put for the time")
     parser.add_argument("--write", action="store_true", help="draw the plot and write the table as well")
     return parser.parse_args()
