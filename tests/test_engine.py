@@ -1,4 +1,5 @@
 import os
+import sys
 
 import pytest
 import torch
@@ -61,6 +62,15 @@ def test_waiting_waits_for_the_device(monkeypatch, kind):
     engine.device = torch.device(kind)
     engine.wait()
     assert waited == [kind]
+
+
+@pytest.mark.parametrize(("there", "asked"), [(False, False), (True, True)])
+def test_accelerate_is_asked_for_the_device_only_where_there_is_something_to_choose(monkeypatch, there, asked):
+    """Its import takes as long as the answer for one picture."""
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: there)
+    monkeypatch.delitem(sys.modules, "accelerate", raising=False)
+    assert Engine().device.type in ("cpu", "cuda", "mps")
+    assert ("accelerate" in sys.modules) is asked
 
 
 def test_networks_are_placed_channels_last():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -54,19 +56,25 @@ class Engine:
     """
 
     def __init__(self, precision: str = "fp32", seed: int = 0) -> None:
-        from accelerate import Accelerator
-
         if not torch.cuda.is_available():
             malloc.share_freed_memory()
             malloc.keep_freed_memory()
         # cuDNN would round the factors of float32 convolutions to 10 bits: answers that differ in the third digit.
         torch.backends.cudnn.allow_tf32 = False
-        # Accelerate holds one precision per process; ours is chosen per engine, so autocast is our own.
-        self._accelerator = Accelerator()
-        self.device: torch.device = self._accelerator.device
+        # Where there is nothing to choose, answering does not wait a quarter of a second for Accelerate.
+        self.device: torch.device = (
+            self._accelerator.device if torch.accelerator.is_available() else torch.device("cpu")
+        )
         self.precision, self._seed = precision, seed
         self.cores = cores_here()
         self._sharing: Pieces | None = None
+
+    @functools.cached_property
+    def _accelerator(self) -> Any:
+        from accelerate import Accelerator
+
+        # It holds one precision per process; ours is chosen per engine, so autocast is our own.
+        return Accelerator()
 
     def place(self, network: nn.Module) -> nn.Module:
         """Move a network to the device, in channels-last memory."""
