@@ -101,7 +101,9 @@ def some(pictures: Path, count: int, folder: Path) -> Path:
         path = files[number * len(files) // min(count, len(files))]
         link = folder / "some" / path.relative_to(pictures)
         link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(path.resolve())
+        # Another part may have made it.
+        if not link.is_symlink():
+            link.symlink_to(path.resolve())
     return folder / "some"
 
 
