@@ -100,6 +100,21 @@ def test_streamed_batches_are_those_of_the_feed():
         assert np.array_equal(one.labels.numpy(), other.labels)
 
 
+def test_a_step_on_a_processor_finds_its_batch_ready():
+    """Bytes are turned into numbers by another thread, while the step before computes."""
+    made_by = []
+
+    def note(pictures):
+        made_by.append(threading.current_thread())
+        return pictures
+
+    engine, made = Engine(), feed(pictures())
+    engine.device = torch.device("cpu")
+    assert [one.seed for one in Streamed(note, engine).batches(made, 0, 3)] == [one.seed for one in made.batches(0, 3)]
+    assert len(made_by) == 3
+    assert threading.main_thread() not in made_by
+
+
 def test_pictures_stay_where_they_fit_and_are_streamed_where_they_do_not():
     stored = pictures()
     bytes_of_all = 37 * 10 * 10 * 3

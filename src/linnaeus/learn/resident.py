@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from linnaeus.data.batches import Feed
+from linnaeus.data.batches import BytesBatch, Feed
 from linnaeus.data.gathered import UPLOAD_BYTES, Moves, Store, on_batch
 from linnaeus.data.pixels import Pixels
 from linnaeus.learn.engine import Engine
@@ -113,11 +113,26 @@ class Streamed:
 
     def batches(self, feed: Feed, first: int, stop: int) -> Iterator[Batch]:
         """Yield a feed's batches number `first` up to and without `stop`."""
-        # On a CPU, threads that make batches take the cores from the network; beside a GPU they have nothing else to do.
-        threads = 1 if self._engine.device.type == "cpu" else max(1, self._engine.cores - 1)
-        for made in feed.batches(first, stop, ahead=3 * threads, threads=threads):
-            pictures, labels = (self._engine.send(torch.from_numpy(one)) for one in (made.pictures, made.labels))
-            yield Batch(self._normalise(pictures), labels, made.seed)
+        if self._engine.device.type == "cpu":
+            # One thread: more would take the cores from the network.
+            yield from _one_ahead(map(self._ready, feed.batches(first, stop)))
+            return
+        threads = max(1, self._engine.cores - 1)
+        # Beside a GPU they have nothing else to do; what is sent there does not wait, and keeps the order of the steps.
+        yield from map(self._ready, feed.batches(first, stop, ahead=3 * threads, threads=threads))
+
+    def _ready(self, made: BytesBatch) -> Batch:
+        pictures, labels = (self._engine.send(torch.from_numpy(one)) for one in (made.pictures, made.labels))
+        return Batch(self._normalise(pictures), labels, made.seed)
+
+
+def _one_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Have each batch made ready by another thread while the one before it is trained on."""
+    with ThreadPoolExecutor(1, "ready", torch.set_num_threads, (1,)) as pool:
+        coming = pool.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = pool.submit(next, batches, None)
+            yield batch
 
 
 def supply_of(
