@@ -5,7 +5,8 @@
 Synthetic PNG files of 16 px, each class with a pattern of its own under noise: their content hardly matters for the cost, and
 a million of them fit on a disk. `pictures` takes 10 classes, and trains once more with data.memory_gb = 0.1; `classes` shares
 20,000 pictures out to them. Measured are, each in a process of its own and from a cache of its own: `train` (audit,
-split, features of a mobile network, head, scores, report) and `predict` (of all files, or of 2,000 for `classes`, to a CSV).
+split, features of a mobile network, head, scores, report), `predict` (of all files, or of 2,000 for `classes`, to a CSV), and by
+classes `audit`, which benchmarks/audit.py measures by number of pictures.
 Given are processor seconds of all threads (what else runs on the machine counts little) and the peak of memory without mapped
 files, sampled ten times a second.
 
@@ -50,8 +51,8 @@ NETWORK = (
     "train.epochs=0",
     "data.size_px=32",
 )
-COMMANDS = ("train", "predict", "tight")
-MEASURED = ("by", "", "pictures", "train, CPU s", "GB", "predict, CPU s", "GB")
+COMMANDS = ("train", "predict", "tight", "audit")
+TITLES = ("train", "predict", f"train with {TIGHT_GB} GB", "audit")
 KEPT = bench.ROOT / "docs" / "scale.json"
 HEAD_ROWS, HEAD_FEATURES = 60_000, 1_280
 
@@ -104,6 +105,8 @@ def commands(what: str, size: int, only: Sequence[str], work: Path | None) -> di
         if "tight" in only and what == "pictures":
             options += ["--set", f"data.memory_gb={TIGHT_GB}"]
             row["tight"] = run(folder, "train", folder / "pictures", "--out", folder / "tight", *options, cache="other")
+        if "audit" in only and what == "classes":
+            row["audit"] = run(folder, "audit", folder / "pictures", "--out", folder / "audit", cache="third")
         return row
 
 
@@ -184,7 +187,7 @@ def draw(kept: dict[str, Any]) -> None:
     memory.append(line("pictures", f"train with {TIGHT_GB} GB", "own_gb", "tight"))
     memory.append(plots.Line("audit", [(n, cost["own_gb"]) for n, cost in first.items()]))
     solved = sorted((int(size), row) for size, row in kept.get("head", {}).items())
-    classes = [line("classes", name, "cpu_s") for name in ("train", "predict")]
+    classes = [line("classes", name, "cpu_s") for name in ("train", "predict", "audit")]
     classes.append(plots.Line("head alone, 60,000 pictures", [(size, row["cpu_s"]) for size, row in solved]))
     plots.lines(
         bench.ROOT / "docs" / "scale.svg",
@@ -200,16 +203,13 @@ def draw(kept: dict[str, Any]) -> None:
             what,
             size,
             row["pictures"],
-            *(
-                row.get(name, {}).get(column, "")
-                for name in ("train", "predict", "tight")
-                for column in ("cpu_s", "own_gb")
-            ),
+            *(row.get(name, {}).get(column, "") for name in COMMANDS for column in ("cpu_s", "own_gb")),
         )
         for what in ("pictures", "classes")
         for size, row in sorted(kept.get(what, {}).items(), key=lambda one: int(one[0]))
     ]
-    told = plots.table((*MEASURED, f"train with {TIGHT_GB} GB, CPU s", "GB"), rows)
+    measured = (word for title in TITLES for word in (f"{title}, CPU s", "GB"))
+    told = plots.table(("by", "", "pictures", *measured), rows)
     more = plots.table(
         ("classes", "head alone, CPU s", "GB beside the features"),
         [(size, row["cpu_s"], row["own_gb"]) for size, row in solved],
