@@ -12,7 +12,7 @@ import numpy as np
 from linnaeus.data.resample import resample
 
 FETCH_AFTER_S = 3.0
-"""So long numpy resizes before torch is imported for it: about what the import and a later end take, so never twice the best."""
+"""So long numpy resizes before torch is imported for it: torch would have saved most of that, about what its import takes."""
 _spent_s = 0.0
 
 
