@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +20,8 @@ from linnaeus.run import Run
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
 FLOWERS = SHARED / "flowers"
+PHOTOGRAPHS = "tf_efficientnet_lite0"
+"""The default network for photographs."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,22 @@ def cifar10(folder: Path) -> Path:
     return folder / "cifar-10-batches-bin"
 
 
-def train_run(source: Path, out: Path, *options: str) -> Path:
+def train_run(source: str | Path, out: Path, *options: str) -> Path:
     """Run the command and keep its run."""
     command = [sys.executable, "-m", "linnaeus", "train", str(source), "--out", str(out), *options]
     subprocess.run(command, check=True, capture_output=True)
     return out
+
+
+def fresh(run: Path, out: Path) -> Path:
+    """Copy the model of a run without the files that runtimes keep beside it."""
+    shutil.copytree(run / "model", out / "model", ignore=shutil.ignore_patterns("runtimes"))
+    return out
+
+
+def warm(python: str | Path, modules: str, pictures: Iterable[Path]) -> None:
+    """Bring libraries and pictures into the system's cache: a shared machine drops files from it at any time."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    subprocess.run([str(python), "-c", f"import {modules}"], check=True, capture_output=True, env=clean)
+    for path in pictures:
+        path.read_bytes()

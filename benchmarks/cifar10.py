@@ -1,13 +1,13 @@
 """CIFAR-10 from the command to the finished report: the presets over several seeds, and two lessons beside a short preset.
 
-    python benchmarks/cifar10.py [--presets cifar10-90,cifar10-94,cifar10-95] [--seeds 5] [--write]
+    python benchmarks/cifar10.py [--presets cifar10-75,cifar10-90,cifar10-94,cifar10-95] [--seeds 5] [--again] [--write]
     python benchmarks/cifar10.py --lessons [--write]
 
 Every run is a process of its own with a cold cache. Its seconds are those of the wall clock from the command to its end:
 imports, reading, learning, scoring, report; processor seconds are those of all its threads, which a busy machine hardly
 changes. Runs are kept in cifar10.jsonl beside this script: a series may be stopped and gone on with. The table is made of
-those with the recipe as it stands, whatever machine they ran on (it is named below the table), and a seed that is there is not
-run again: delete the lines of a preset when code that trains or scores it has changed.
+those with the recipe as it stands, whatever machine they ran on (it is named below the table), and a seed that is there is
+not run again, unless --again is said: say it when code that trains or scores has changed. Of a seed, its last run counts.
 
 --lessons: the first CIFAR-10 lesson of Keras (on TensorFlow, in an environment of its own) and the SimpleCNN lesson of
 PyTorch, each for all its epochs; its seconds count from the start of its process to the end of the epoch that was best on
@@ -74,8 +74,9 @@ class Best:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--presets", default="cifar10-90,cifar10-94,cifar10-95")
+    parser.add_argument("--presets", default="cifar10-75,cifar10-90,cifar10-94,cifar10-95")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--again", action="store_true", help="run kept seeds anew")
     parser.add_argument("--lessons", action="store_true")
     parser.add_argument("--source", type=Path, help="CIFAR-10 in its binary layout, if it is unpacked already")
     parser.add_argument("--write", action="store_true", help="put the table into docs/cifar10.md")
@@ -92,7 +93,7 @@ def main() -> None:
 
 def presets(source: Path, asked: argparse.Namespace) -> str:
     for name in asked.presets.split(","):
-        known = {one.seed for one in kept(name)}
+        known = set() if asked.again else {one.seed for one in kept(name)}
         for seed in sorted({*range(asked.seeds)} - known):
             done = run(name, seed, source)
             with KEPT.open("a") as file:
@@ -105,7 +106,7 @@ def presets(source: Path, asked: argparse.Namespace) -> str:
 def kept(name: str) -> list[Run]:
     """Read the runs of a preset as it stands now."""
     runs = [Run(**json.loads(line)) for line in KEPT.read_text().splitlines()] if KEPT.is_file() else []
-    return [one for one in runs if (one.preset, one.recipe) == (name, digest(name))]
+    return list({one.seed: one for one in runs if (one.preset, one.recipe) == (name, digest(name))}.values())
 
 
 def digest(name: str) -> str:

@@ -1,6 +1,7 @@
 """How many pictures per second go from JPEG files to uint8 at training size, and how far is that from the decoder alone?
 
-    python benchmarks/decode.py [--rounds N] [--every N] [--write]
+    python benchmarks/decode.py [--rounds N] [--every N]
+    python benchmarks/decode.py --draw
 
 Two sets: photographs as they are (flowers, 0.1 megapixels), and some of them enlarged to 12 megapixels. Each side takes
 the same files to the same size, with as many threads or processes as there are cores, in turns (fastai after them), N rounds
@@ -13,21 +14,23 @@ and processes, user and system: what else runs on the machine counts little) and
 * The limits: libjpeg-turbo alone at the same scale, from bytes in memory, in threads; and with the resize.
 
 Every side reports the mean of the middle square of each picture; where these differ from Pillow's by more than GREY, the
-script stops: it did other work. --write puts table and plot into docs/.
+script stops: it did other work. What was measured goes to docs/decode.json, from which --draw writes table and plot of
+docs/performance.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import resource
 import shutil
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import simplejpeg
@@ -46,12 +49,15 @@ from linnaeus.data.decode import middle, resize
 from linnaeus.data.jpeg import jpeg_scale
 from linnaeus.machine import cores_here
 
+PAGE, KEPT = bench.ROOT / "docs/performance.md", bench.ROOT / "docs/decode.json"
 SIDE = 256
 HOW = records.Preprocessing(SIDE, resize_px=SIDE, interpolation="bilinear")
-LARGE, LARGE_COUNT = (4000, 3000), 16
+LARGE, LARGE_COUNT = (4000, 3000), 64
+"""Two batches, so that both workers of a loader have one."""
 GREY = 1.5
 checking = True
 OURS, AGAIN = "Linnaeus: scan into the cache", "Linnaeus: second run, from the cache"
+SMALL, BIG = "0.1 megapixels", "12 megapixels"
 DECODER, KERNELS = "limit: decoder alone", "limit: decoder and resize alone"
 
 FASTAI = """
@@ -99,29 +105,44 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--every", type=int, default=1, help="take every N-th flower")
-    parser.add_argument("--write", action="store_true", help="put table and plot into docs/")
+    parser.add_argument("--draw", action="store_true")
     arguments = parser.parse_args()
+    if not arguments.draw:
+        KEPT.write_text(json.dumps(measured(arguments.rounds, arguments.every), indent=1) + "\n")
+    draw(json.loads(KEPT.read_text()))
+
+
+def measured(rounds: int, every: int) -> dict[str, Any]:
+    """Measure small and large photographs; take every so-manieth flower."""
     about = bench.header()
     print(about)
     rivals.python("fastai")
     torch.set_num_threads(1)
-    groups, told = [], []
     with tempfile.TemporaryDirectory() as name:
-        large = enlarge(Path(name))
-        for title, folder, every in (("0.1 megapixels", bench.FLOWERS, arguments.every), ("12 megapixels", large, 1)):
-            rates = measure(title, folder, Path(name) / "cache", arguments.rounds, every)
-            groups.append(chart(title, rates))
-            told.append(f"{title}, {len(sorted(folder.glob('*/*.jpg'))[::every]):,} files:\n\n{table(rates)}")
-    words = (
-        "\n\n".join(told)
-        + f"\n\n`python benchmarks/decode.py --every {arguments.every} --rounds {arguments.rounds} --write`, median of the rounds;"
-        f" {about.splitlines()[0]}."
-    )
+        folders = {SMALL: (bench.FLOWERS, every), BIG: (enlarge(Path(name)), 1)}
+        sets = [
+            {
+                "title": title,
+                "files": len(sorted(folder.glob("*/*.jpg"))[::step]),
+                "sides": {
+                    side: asdict(found)
+                    for side, found in measure(title, folder, Path(name) / "cache", rounds, step).items()
+                },
+            }
+            for title, (folder, step) in folders.items()
+        ]
+    return {"about": about, "command": f"python benchmarks/decode.py --every {every} --rounds {rounds}", "sets": sets}
+
+
+def draw(kept: dict[str, Any]) -> None:
+    """Write tables and plot of the page."""
+    machine = kept["about"].splitlines()[0]
+    rates = {one["title"]: {side: Rates(**found) for side, found in one["sides"].items()} for one in kept["sets"]}
+    told = [f"{one['title']}, {one['files']:,} files:\n\n{table(rates[one['title']])}" for one in kept["sets"]]
+    words = "\n\n".join([*told, f"`{kept['command']}`, median of the rounds; {machine}."])
     print(f"\n{words}")
-    if arguments.write:
-        plots.bars(bench.ROOT / "docs" / "decode.svg", groups, about.splitlines()[0])
-        page = bench.ROOT / "docs" / "performance.md"
-        plots.into_page(page, "decode", f"\n![Pictures per second from JPEG files](decode.svg)\n\n{words}\n")
+    plots.bars(bench.ROOT / "docs/decode.svg", [chart(title, found) for title, found in rates.items()], machine)
+    plots.into_page(PAGE, "decode", f"\n![Pictures per second from JPEG files](decode.svg)\n\n{words}\n")
 
 
 def enlarge(folder: Path) -> Path:
@@ -253,7 +274,7 @@ def check(title: str, means: dict[str, np.ndarray]) -> None:
 
 def chart(title: str, rates: dict[str, Rates]) -> plots.Bars:
     bars = [
-        plots.Bar(name, *spread(found.cpu), name == OURS, name in (DECODER, KERNELS))
+        plots.Bar(name, *plots.spread(found.cpu), name == OURS, name in (DECODER, KERNELS))
         for name, found in rates.items()
         if name != AGAIN
     ]
@@ -261,18 +282,18 @@ def chart(title: str, rates: dict[str, Rates]) -> plots.Bars:
 
 
 def table(rates: dict[str, Rates]) -> str:
-    """Give each side beside ours; ratios are taken round by round, by processor time."""
-
-    def ratio(found: Rates) -> tuple[float, float, float]:
-        return spread([ours / other for ours, other in zip(rates[OURS].cpu, found.cpu, strict=True)])
-
-    rows = [(name, spread(found.cpu), spread(found.clock), ratio(found)) for name, found in rates.items()]
+    """Give each side beside ours."""
+    rows = [
+        (name, plots.spread(found.cpu), plots.spread(found.clock), plots.spread(ratios(rates, name)))
+        for name, found in rates.items()
+    ]
     head = ("", "pictures/s of processor time", "pictures/s on the clock", "our scan, so many times as fast")
     return plots.table(head, rows)
 
 
-def spread(values: list[float]) -> tuple[float, float, float]:
-    return statistics.median(values), min(values), max(values)
+def ratios(rates: dict[str, Rates], name: str) -> list[float]:
+    """Divide ours by another side's, round by round, by processor time."""
+    return [ours / other for ours, other in zip(rates[OURS].cpu, rates[name].cpu, strict=True)]
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ import subprocess
 import tempfile
 import time
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -141,7 +141,7 @@ def ours(python: str, source: Path, folder: Path) -> dict[str, Any]:
     out, paths = folder / "run", {"PYTHONPATH": str(bench.ROOT / "src")}
     train = [python, "-m", "linnaeus", "train"]
     timed([*train, "digits", "--effort", "quick", "--out", str(folder / "warm")], paths)
-    read(source.rglob("*.jpg"))
+    bench.warm(python, "torch", source.rglob("*.jpg"))
     command = [*train, str(source), "--effort", "quick", "--out", str(out), "--json"]
     environment = paths | {"LINNAEUS_CACHE": str(folder / "cache")}
     printed, took = timed(command, environment)
@@ -151,12 +151,6 @@ def ours(python: str, source: Path, folder: Path) -> dict[str, Any]:
     found = took | {"right": round(accuracy["value"] * accuracy["n"]), "n": accuracy["n"], "train": learned}
     print(f"ours: {found}", flush=True)
     return found | {"expected_s": summary["expected_s"], "stages": summary["stages"]}
-
-
-def read(paths: Iterable[Path]) -> None:
-    """Bring files into the system's cache."""
-    for path in paths:
-        path.read_bytes()
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -177,8 +171,7 @@ def fastai(split: Sequence[tuple[str, str, str]], folder: Path) -> dict[str, Any
     assert package.submodule_search_locations
     weights = str(Path(package.submodule_search_locations[0]) / WEIGHTS[1])
     python = str(rivals.python("fastai-timm"))
-    timed([python, "-c", "import timm, pandas, fastai.vision.all"], {})
-    read(Path(path) for path, _, _ in split)
+    bench.warm(python, "timm, pandas, fastai.vision.all", (Path(path) for path, _, _ in split))
     printed, took = timed([python, "-c", FASTAI, str(table), weights, str(out)], {})
     found = took | json.loads(printed.strip().splitlines()[-1])
     print(f"fastai: {found}", flush=True)
@@ -202,8 +195,8 @@ def draw(kept: Mapping[str, Any]) -> None:
         [
             (
                 name,
-                spread([one["seconds"] for one in some]),
-                spread([one["processor_s"] for one in some]),
+                plots.spread([one["seconds"] for one in some]),
+                plots.spread([one["processor_s"] for one in some]),
                 f"{100 * some[0]['right'] / n:.1f} %",
             )
             for name, some in sides.items()
@@ -225,10 +218,6 @@ def draw(kept: Mapping[str, Any]) -> None:
     ]
     plots.bars(bench.ROOT / "docs/first-model.svg", [plots.Bars("To a first, tested model", "s", bars)])
     print(table, f"\n{wall:.1f} times as soon, {work:.1f} times less work of the processor")
-
-
-def spread(values: list[float]) -> tuple[float, float, float]:
-    return median(values), min(values), max(values)
 
 
 if __name__ == "__main__":

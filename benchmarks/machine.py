@@ -78,7 +78,7 @@ def infer_table() -> str:
         for size in sizes:
             inference.PIXELS_AT_ONCE = dict.fromkeys(PICTURES, size * 224**2)
             cells.append(rates([answering(network, some, engine)], count)[0])
-        found.append((precision, *map(spread, cells)))
+        found.append((precision, *map(plots.spread, cells)))
     return plots.table(("inference", "all threads, batch 32", *(f"pieces of {size}" for size in sizes)), found)
 
 
@@ -110,7 +110,7 @@ def memory_of(memory: str) -> None:
     pictures = np.random.default_rng(0).integers(0, 255, (240, size, size, 3), dtype=np.uint8)
     for precision, count in PICTURES.items():
         found.append(rates([answering(network, pictures[:count], engines.Engine(precision))], count)[0])
-    print(json.dumps([spread(one) for one in found]))
+    print(json.dumps([plots.spread(one) for one in found]))
 
 
 def step_of(name: str, size: int, count: int, precision: str, memory: str, pieces: int) -> Callable[[], object]:
@@ -141,7 +141,7 @@ def ways_table() -> str:
         for precision in ("bf16", "fp32"):
             for memory in ("channels-last", "contiguous"):
                 sides = [step_of(name, size, count, precision, memory, pieces) for pieces in (CORES, 1, 0)]
-                rows.append((name, precision, memory, *(spread(one) for one in rates(sides, count))))
+                rows.append((name, precision, memory, *(plots.spread(one) for one in rates(sides, count))))
     head = ("network", "precision", "memory", f"{CORES} pieces", "one thread", f"{CORES} threads of PyTorch")
     return "Steps of training, pictures/s:\n\n" + plots.table(head, rows)
 
@@ -165,7 +165,9 @@ def busy_table() -> str:
         # Of what is left of the machine, by the best way that an idle one has.
         best = max(statistics.median(idle[one]) for one in sides if one.startswith(f"{work},"))
         ideal = best * (CORES - 0.5) / CORES
-        rows.append((name, spread(idle[name]), spread(busy[name]), share, ideal / statistics.median(busy[name])))
+        rows.append(
+            (name, plots.spread(idle[name]), plots.spread(busy[name]), share, ideal / statistics.median(busy[name]))
+        )
     head = ("bf16", "idle, pictures/s", "beside a busy program", "of idle", "times slower than the ideal")
     return plots.table(head, rows)
 
@@ -188,7 +190,7 @@ def compile_table() -> str:
         eager, compiled = rates([lambda: step(plain), lambda: step(made)], count)  # noqa: B023  Called at once, within this turn.
         gain_s = count / statistics.median(eager) - count / statistics.median(compiled)
         pays = f"{first_s / gain_s:,.0f} steps of {count}" if gain_s > 0 else "never"
-        rows.append((name, first_s, spread(eager), spread(compiled), pays))
+        rows.append((name, first_s, plots.spread(eager), plots.spread(compiled), pays))
     head = ("training, bf16, PyTorch's threads", "s to compile", "eager, pictures/s", "compiled", "pays after")
     return plots.table(head, rows)
 
@@ -224,10 +226,6 @@ def rates(sides: list[Callable[[], object]], count: int, seconds: float = 0.4) -
             if turn:
                 side.append(done * count / (time.perf_counter() - began))
     return found
-
-
-def spread(all_: list[float]) -> tuple[float, float, float]:
-    return statistics.median(all_), min(all_), max(all_)
 
 
 def shared(network: torch.nn.Module, pictures: np.ndarray, engine: engines.Engine) -> None:

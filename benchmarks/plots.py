@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
+from statistics import median
 
 STYLE = """.ground{fill:#fff}text{font:12px system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;fill:#24292f}
 .title{font-size:14px;font-weight:600}.soft{fill:#57606a}.end{text-anchor:end}.mid{text-anchor:middle}
@@ -242,13 +243,18 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     def cell(value: object) -> str:
         if isinstance(value, tuple):
             middle, low, high = value
-            return f"{number(middle)} ({number(low)} to {number(high)})"
+            return number(middle) if low == high else f"{number(middle)} ({number(low)} to {number(high)})"
         return number(value) if isinstance(value, int | float) else str(value)
 
     def line(cells: Iterable[str]) -> str:
         return "| " + " | ".join(cells) + " |"
 
     return "\n".join([line(head), line("---" for _ in head), *(line(map(cell, row)) for row in rows)])
+
+
+def spread(values: Sequence[float]) -> tuple[float, float, float]:
+    """Give the median, least and most, as `table` and `Bar` take them."""
+    return median(values), min(values), max(values)
 
 
 def into_page(page: Path, name: str, words: str) -> None:

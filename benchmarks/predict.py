@@ -1,17 +1,18 @@
-"""How fast is predicting, from JPEG files to a CSV? Against timm and fastai, against its own limits, and from a cold start.
+"""How fast is predicting, from JPEG files to a CSV? Against timm and fastai, and against its own limits.
 
-    python benchmarks/predict.py rivals|limits|start|growth ... [--run RUN] [--small RUN] [--pictures FOLDER] [--repeats 3]
+    python benchmarks/predict.py rivals|limits ... [--run RUN] [--pictures FOLDER] [--count 630] [--repeats 3]
     python benchmarks/predict.py draw
 
 `rivals`: the whole command, from its start to the finished CSV, in turns with others that have the same network and the
 same weights: the loop of timm's inference.py (batch 256, two workers, fp32 as it is by default; and with channels last and
-bf16), and fastai's `get_preds` on a `test_dl` (batch 64, two workers). Each has an environment of its own. A ratio is
+bf16), and fastai's `get_preds` on a `test_dl` (batch 64, two workers). Each has an environment of its own. Before each,
+its libraries are imported and the pictures read, since a shared machine may have dropped the files from memory. A ratio is
 printed only where the answers agree. `limits`: decoding alone and the runtime alone, with all cores each, beside both
-together, in one process. `start`: one picture in a new process, and where the time goes. `growth`: seconds and peak
-memory for 1,000 to 100,000 names of files (links to the pictures) with a small network. What was measured goes to
-docs/predict-speed.json, from which `draw` writes the tables and plots of docs/predict.md.
+together, in one process. What was measured goes to docs/predict-speed.json, from which `draw` writes the tables and the
+plot of docs/predict.md.
 
-RUN is a run of the default network for photographs, SMALL any small one; without them, both are trained here.
+RUN is a run of the default network for photographs; without it, one is trained here. How long one picture takes is measured by
+predict_start.py, memory by predict_growth.py.
 """
 
 from __future__ import annotations
@@ -21,19 +22,16 @@ import csv
 import json
 import os
 import resource
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import audit
 import bench
 import plots
 import predict_others
@@ -41,29 +39,6 @@ import rivals
 
 PAGE, KEPT = bench.ROOT / "docs/predict.md", bench.ROOT / "docs/predict-speed.json"
 AGREE = {"fp32": 0.99, "bf16": 0.97}
-SIZES = (1_000, 10_000, 100_000)
-STAGES = """
-import gc, json, sys, time
-from pathlib import Path
-
-# As the command does.
-gc.disable()
-
-began = time.perf_counter()
-run, picture, on = sys.argv[1:]
-from linnaeus.targets.fastest import open_fastest
-from linnaeus.verbs.predict import predict
-if on == "pytorch":
-    import linnaeus.classifier
-else:
-    import openvino
-imported = time.perf_counter()
-model = open_fastest(Path(run), [picture], on=on)
-opened = time.perf_counter()
-next(predict(model, [picture])).columns()
-print(json.dumps([imported - began, opened - imported, time.perf_counter() - opened]))
-"""
-"""What the command for one picture does, a stage after the other."""
 
 
 def main() -> None:
@@ -71,27 +46,16 @@ def main() -> None:
     if arguments.parts != ["draw"]:
         print(bench.header(), flush=True)
         with tempfile.TemporaryDirectory(dir=arguments.work) as name:
+            folder, pictures = Path(name), arguments.pictures
+            given = arguments.run or bench.train_run(pictures, folder / "run", "--model", bench.PHOTOGRAPHS)
+            asked = some(pictures, arguments.count, folder / "some")
             for part in arguments.parts:
-                measure(part, arguments, Path(name))
+                run, machine = bench.fresh(given, folder / part), bench.header()
+                # Kept as it grows: a long measurement that is stopped is not lost.
+                for found in PARTS[part](run, asked, arguments.repeats, folder):
+                    before = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+                    KEPT.write_text(json.dumps(before | {part: {"machine": machine, **found}}, indent=1) + "\n")
     draw(json.loads(KEPT.read_text()))
-
-
-def measure(part: str, arguments: argparse.Namespace, folder: Path) -> None:
-    """Measure one part and keep what was found."""
-    if part == "growth":
-        given = arguments.small or bench.train_run("digits", folder / "small")
-    else:
-        given = arguments.run or bench.train_run(arguments.pictures, folder / "run", "--model", "tf_efficientnet_lite0")
-    run = folder / f"run-{part}"
-    # The file for the runtime is written into the copy.
-    shutil.copytree(given / "model", run / "model", ignore=shutil.ignore_patterns("runtimes"))
-    pictures = some(arguments.pictures, arguments.count, folder) if part in ("rivals", "limits") else arguments.pictures
-    parts = {"rivals": against_rivals, "limits": against_limits, "start": starts, "growth": growth}
-    machine = bench.header()
-    # Kept as it grows: a long measurement that is stopped is not lost.
-    for found in parts[part](run, pictures, arguments.repeats, folder):
-        before = json.loads(KEPT.read_text()) if KEPT.exists() else {}
-        KEPT.write_text(json.dumps(before | {part: {"machine": machine, **found}}, indent=1) + "\n")
 
 
 def some(pictures: Path, count: int, folder: Path) -> Path:
@@ -99,31 +63,33 @@ def some(pictures: Path, count: int, folder: Path) -> Path:
     files = sorted(pictures.rglob("*.jpg"))
     for number in range(min(count, len(files))):
         path = files[number * len(files) // min(count, len(files))]
-        link = folder / "some" / path.relative_to(pictures)
+        link = folder / path.relative_to(pictures)
         link.parent.mkdir(parents=True, exist_ok=True)
-        # Another part may have made it.
-        if not link.is_symlink():
-            link.symlink_to(path.resolve())
-    return folder / "some"
+        link.symlink_to(path.resolve())
+    return folder
 
 
 def against_rivals(run: Path, pictures: Path, repeats: int, folder: Path) -> Iterator[dict[str, Any]]:
     """Run all commands in turns; who begins changes from round to round."""
     model, N = str(run / "model"), sum(1 for _ in pictures.rglob("*.jpg"))
-    rivals.python("timm"), rivals.python("fastai-timm")
-    contestants: dict[str, Callable[[Path], dict[str, Any]]] = {
-        "Linnaeus": lambda out: ours(run, pictures, out),
-        "Linnaeus, --on pytorch": lambda out: ours(run, pictures, out, "--on", "pytorch"),
-        "timm inference.py, channels last, bf16": lambda out: rivals.ask(
-            "timm", predict_others.TIMM, model, str(pictures), str(out), "better"
-        ),
-        "timm inference.py": lambda out: rivals.ask(
-            "timm", predict_others.TIMM, model, str(pictures), str(out), "default"
-        ),
-        "fastai get_preds": lambda out: rivals.ask(
-            "fastai-timm", predict_others.FASTAI, model, str(pictures), str(out)
-        ),
+
+    def timm(how: str) -> Callable[[Path], dict[str, Any]]:
+        return lambda out: rivals.ask("timm", predict_others.TIMM, model, str(pictures), str(out), how)
+
+    def fastai(out: Path) -> dict[str, Any]:
+        return rivals.ask("fastai-timm", predict_others.FASTAI, model, str(pictures), str(out))
+
+    # Its Python, what it imports, and what it does.
+    mine = (Path(sys.executable), "linnaeus.cli, linnaeus.classifier, openvino")
+    theirs = (rivals.python("timm"), "timm.data")
+    contestants: dict[str, tuple[Path, str, Callable[[Path], dict[str, Any]]]] = {
+        "Linnaeus": (*mine, lambda out: ours(run, pictures, out)),
+        "Linnaeus, --on pytorch": (*mine, lambda out: ours(run, pictures, out, "--on", "pytorch")),
+        "timm inference.py, channels last, bf16": (*theirs, timm("better")),
+        "timm inference.py": (*theirs, timm("default")),
+        "fastai get_preds": (rivals.python("fastai-timm"), "timm, fastai.vision.all", fastai),
     }
+    files = sorted(pictures.rglob("*.jpg"))
     started = time.perf_counter()
     ours(run, pictures, folder / "first.csv", "--on", "openvino")
     first_s, names = time.perf_counter() - started, list(contestants)
@@ -132,8 +98,10 @@ def against_rivals(run: Path, pictures: Path, repeats: int, folder: Path) -> Ite
     cpu: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(repeats):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            python, modules, predict = contestants[name]
+            bench.warm(python, modules, files)
             out, started, before_s = folder / f"{names.index(name)}.csv", time.perf_counter(), children_s()
-            told = contestants[name](out)
+            told = predict(out)
             taken[name].append(time.perf_counter() - started)
             cpu[name].append(children_s() - before_s)
             loops[name] += [told["loop_s"]] if "loop_s" in told else []
@@ -230,81 +198,14 @@ def against_limits(run: Path, pictures: Path, repeats: int, folder: Path) -> Ite
     yield {"N": len(files), "speeds": speeds}
 
 
-def starts(run: Path, pictures: Path, repeats: int, folder: Path) -> Iterator[dict[str, Any]]:
-    """Time one picture from a cold start, with a kept file and with PyTorch, and `--help`."""
-    picture = str(next(pictures.rglob("*.jpg")))
-    predict = ["predict", str(run), picture]
-    subprocess.run([sys.executable, "-m", "linnaeus", *predict, "--on", "openvino"], check=True, capture_output=True)
-    commands = {"--help": ["--help"], "kept": predict, "pytorch": [*predict, "--on", "pytorch"]}
-    taken: dict[str, list[float]] = {name: [] for name in commands}
-    for _ in range(repeats + 2):
-        for name, words in commands.items():
-            started = time.perf_counter()
-            subprocess.run([sys.executable, "-m", "linnaeus", *words], check=True, capture_output=True)
-            taken[name].append(time.perf_counter() - started)
-    shares = {name: imports(words) for name, words in commands.items()}
-    stages: dict[str, list[list[float]]] = {"kept": [], "pytorch": []}
-    for _ in range(repeats + 2):
-        for name, on in (("kept", "openvino"), ("pytorch", "pytorch")):
-            command = [sys.executable, "-c", STAGES, str(run), picture, on]
-            stages[name].append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
-    print({name: round(median(values), 2) for name, values in taken.items()}, shares)
-    yield {"seconds": taken, "imports": shares, "stages": stages}
-
-
-def imports(words: Sequence[str]) -> dict[str, float]:
-    """Give the seconds that importing each package took."""
-    command = [sys.executable, "-X", "importtime", "-m", "linnaeus", *words]
-    lines = subprocess.run(command, capture_output=True, text=True).stderr.splitlines()
-    total: Counter[str] = Counter()
-    for line in lines:
-        if line.startswith("import time:") and line.split("|")[0].split(":")[1].strip().isdigit():
-            total[line.split("|")[2].strip().partition(".")[0]] += int(line.split("|")[0].split(":")[1])
-    return {name: value / 1e6 for name, value in total.most_common(6)}
-
-
-def growth(run: Path, pictures: Path, repeats: int, folder: Path) -> Iterator[dict[str, Any]]:
-    """Predict more and more files with a small network: seconds, and the most memory that the process had of its own."""
-    originals, rows = sorted(pictures.rglob("*.jpg")), []
-    names = folder / "names"
-    names.mkdir()
-    there = 0
-    for n in SIZES:
-        for number in range(there, n):
-            target = names / f"{number // 1000:03}"
-            target.mkdir(exist_ok=True)
-            (target / f"{number:06}.jpg").symlink_to(originals[number % len(originals)].resolve())
-        there = n
-        # PyTorch itself only as far as shows that it does not differ.
-        for on in ("openvino", *(["pytorch"] if n < SIZES[-1] else [])):
-            words = ["predict", str(run), str(names), "--on", on, "--out", str(folder / "growth.csv")]
-            started = time.perf_counter()
-            process = subprocess.Popen([sys.executable, "-m", "linnaeus", *words], stderr=subprocess.DEVNULL)
-            # Not the peak that the system counts: it begins with that of the process which started it.
-            watch = audit.Watch(process.pid)
-            watch.start()
-            status, seconds = process.wait(), time.perf_counter() - started
-            if status:
-                raise SystemExit(f"predicting {n} files failed")
-            rows.append({"n": n, "on": on, "seconds": seconds, "peak_mb": 1e3 * watch.own_gb})
-            print(rows[-1], flush=True)
-        yield {"rows": rows}
+PARTS = {"rivals": against_rivals, "limits": against_limits}
 
 
 def draw(found: dict[str, Any]) -> None:
-    """Write the tables and plots of the page."""
-    for part, write in (
-        ("rivals", draw_rivals),
-        ("limits", draw_limits),
-        ("start", draw_start),
-        ("growth", draw_growth),
-    ):
+    """Write the tables and the plot of the page."""
+    for part, write in (("rivals", draw_rivals), ("limits", draw_limits)):
         if part in found:
             plots.into_page(PAGE, f"predict {part}", write(found[part]))
-
-
-def spread(values: Sequence[float]) -> float | tuple[float, float, float]:
-    return (median(values), min(values), max(values)) if len(values) > 1 else values[0]
 
 
 def load(found: dict[str, Any]) -> str:
@@ -319,11 +220,19 @@ def draw_rivals(found: dict[str, Any]) -> str:
         share, loops = found["agreement"][name], found["loops"][name][:rounds]
         fair = share >= AGREE["bf16" if "bf16" in name else "fp32"]
         ratios = [
-            spread([theirs / mine for mine, theirs in zip(found[what]["Linnaeus"], found[what][name], strict=False)])
+            plots.spread(
+                [theirs / mine for mine, theirs in zip(found[what]["Linnaeus"], found[what][name], strict=False)]
+            )
             for what in ("seconds", "cpu")
         ]
-        steady = spread([N / one for one in loops]) if loops else "-"
-        cells = (spread(seconds), spread(cpu), spread([N / one for one in seconds]), steady, f"{100 * share:.1f} %")
+        steady = plots.spread([N / one for one in loops]) if loops else "-"
+        cells = (
+            plots.spread(seconds),
+            plots.spread(cpu),
+            plots.spread([N / one for one in seconds]),
+            steady,
+            f"{100 * share:.1f} %",
+        )
         rows.append((name, *cells, *(ratios if fair else ["other answers"] * 2)))
         bars.append(plots.Bar(name, median(cpu) / N * 1000, ours=name.startswith("Linnaeus")))
     times = ("times as long", "times the processor")
@@ -340,11 +249,11 @@ def draw_limits(found: dict[str, Any]) -> str:
     speeds = found["speeds"]
     limits = [1 / (1 / d + 1 / r) for d, r in zip(speeds["decode"], speeds["runtime"], strict=True)]
     rows = [
-        ("decoding alone", spread(speeds["decode"])),
-        ("the runtime alone", spread(speeds["runtime"])),
-        ("one after the other on the same cores", spread(limits)),
-        ("predicting, CSV included: each thread decodes and answers", spread(speeds["both"])),
-        ("without the CSV, decoding and answering in threads of their own", spread(speeds["apart"])),
+        ("decoding alone", plots.spread(speeds["decode"])),
+        ("the runtime alone", plots.spread(speeds["runtime"])),
+        ("one after the other on the same cores", plots.spread(limits)),
+        ("predicting, CSV included: each thread decodes and answers", plots.spread(speeds["both"])),
+        ("without the CSV, decoding and answering in threads of their own", plots.spread(speeds["apart"])),
     ]
 
     def share(of: Sequence[float]) -> str:
@@ -354,49 +263,12 @@ def draw_limits(found: dict[str, Any]) -> str:
     return f"{plots.table(('', 'pictures/s'), rows)}\n\n{told} Load before: {load(found)}."
 
 
-def draw_start(found: dict[str, Any]) -> str:
-    names = {"--help": "`linnaeus --help`", "kept": "`predict`, file kept", "pytorch": "`predict --on pytorch`"}
-    rows = []
-    for name, seconds in found["seconds"].items():
-        packages = ", ".join(
-            f"{package} {plots.number(s)}" for package, s in found["imports"][name].items() if s >= 0.02
-        )
-        stages = [median(values) for values in zip(*found["stages"].get(name, []), strict=True)]
-        parts = (
-            [*map(plots.number, stages), plots.number(median(seconds) - sum(stages))] if stages else ["", "", "", ""]
-        )
-        rows.append((names[name], spread(seconds), *parts, packages))
-    head = ("one picture", "s", "importing", "opening the model", "answering", "the command line, and ending")
-    return plots.table((*head, "importing, s (slower than without the clock)"), rows)
-
-
-def draw_growth(found: dict[str, Any]) -> str:
-    rows = [(f"{one['n']:,}", one["on"], one["seconds"], one["peak_mb"]) for one in found["rows"]]
-
-    def lines(name: str) -> list[plots.Line]:
-        return [
-            plots.Line(on, [(one["n"], one[name]) for one in found["rows"] if one["on"] == on])
-            for on in ("openvino", "pytorch")
-        ]
-
-    panels = [
-        plots.Panel("Time", "files", "s", lines("seconds")),
-        plots.Panel("Peak memory", "files", "MB, without mapped files", lines("peak_mb")),
-    ]
-    plots.lines(
-        bench.ROOT / "docs/predict-growth.svg", panels, "photographs of flowers, a network for digits, two cores"
-    )
-    table = plots.table(("files", "`--on`", "s", "peak memory without mapped files, MB"), rows)
-    return f"{table}\n\n![Time and memory](predict-growth.svg)"
-
-
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="+", choices=("rivals", "limits", "start", "growth", "draw"))
+    parser.add_argument("parts", nargs="+", choices=(*PARTS, "draw"))
     parser.add_argument("--run", type=Path, help="a run of tf_efficientnet_lite0 on the pictures")
-    parser.add_argument("--small", type=Path, help="a run of a small network, for growth")
     parser.add_argument("--pictures", type=Path, default=bench.FLOWERS)
-    parser.add_argument("--count", type=int, default=630, help="pictures for rivals and limits")
+    parser.add_argument("--count", type=int, default=630, help="how many of the pictures")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--work", type=Path, help="for links and answers; removed at the end")
     return parser.parse_args()

@@ -2,8 +2,9 @@
 
     python benchmarks/readme.py
 
-Reads docs/first-job.json, docs/fine-tune.json, docs/first-model.json, docs/predict-speed.json and benchmarks/cifar10.jsonl, and
-writes between the marks `accuracy` and `beside` of README.md and README.zh-CN.md, and docs/beside.svg. A test compares them.
+Reads docs/first-job.json, docs/decode.json, docs/fine-tune.json, docs/first-model.json, docs/predict-speed.json and
+benchmarks/cifar10.jsonl, and writes between the marks `accuracy`, `decode` and `beside` of README.md and README.zh-CN.md, and
+docs/beside.svg. A test compares them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 import bench
 import cifar10
+import decode as decoding
 import fine_tune
 import plots
 from linnaeus.metrics.intervals import wilson
@@ -29,10 +31,10 @@ CIFAR_TEST = 10_000
 
 def main() -> None:
     for page in PAGES:
-        plots.into_page(page, "accuracy", accuracy())
-        plots.into_page(page, "beside", beside())
+        for name, table in TABLES.items():
+            plots.into_page(page, name, table())
     plots.bars(PLOT, bars(), "EfficientNet-Lite0, photographs of flowers, two cores")
-    print(f"{accuracy()}\n\n{beside()}")
+    print("\n\n".join(table() for table in TABLES.values()))
 
 
 def kept(name: str) -> Any:
@@ -90,6 +92,17 @@ def over(shares: Sequence[float], digits: int = 1) -> str:
 
 def took(seconds: Sequence[float]) -> str:
     return f"{statistics.median(seconds):.0f} ({min(seconds):.0f} to {max(seconds):.0f})"
+
+
+def decode() -> str:
+    """Lay out how much sooner photographs are at the network's size than with other programs."""
+    sets = [{side: decoding.Rates(**found) for side, found in one["sides"].items()} for one in kept("decode")["sets"]]
+    rows = [
+        (name, *(f"{statistics.median(decoding.ratios(rates, name)):.2g} times" for rates in sets))
+        for name in sets[0]
+        if not name.startswith(("limit", "Linnaeus"))
+    ]
+    return plots.table(("beside", *(one["title"] for one in kept("decode")["sets"])), rows)
 
 
 def beside() -> str:
@@ -168,6 +181,9 @@ def bars() -> list[plots.Bars]:
         plots.Bars("Fine-tuning", "pictures/s", tuning_),
         plots.Bars("Predicting, JPEG files to CSV", "pictures/s", predicted),
     ]
+
+
+TABLES = {"accuracy": accuracy, "decode": decode, "beside": beside}
 
 
 if __name__ == "__main__":

@@ -1,19 +1,22 @@
 """How do time and memory grow with the number of pictures, and of classes?
 
-    python benchmarks/scale.py [pictures | classes | draw] [--sizes N ...] [--only train] [--work FOLDER] [--write]
+    python benchmarks/scale.py [pictures | classes | draw] [--sizes N ...] [--only train] [--pictures FOLDER] [--write]
 
 Synthetic PNG files of 16 px, each class with a pattern of its own under noise: their content hardly matters for the cost, and
 a million of them fit on a disk. `pictures` takes 10 classes, and trains once more with data.memory_gb = 0.1; `classes` shares
-20,000 pictures out to them. Measured are, each in a process of its own and from a cache of its own: `train` (audit,
-split, features of a mobile network, head, scores, report), `predict` (of all files, or of 2,000 for `classes`, to a CSV), and by
-classes `audit`, which benchmarks/audit.py measures by number of pictures.
+20,000 pictures out to them. Measured are, each in a process of its own and from a cache of its own: `train` (files, copies,
+split, features of a mobile network, head, scores, report), `predict` (of all files, or of 2,000 for `classes`, to a CSV), and
+`audit` (its own features, of EfficientNet-Lite0 at 128 px, labels and shortcuts besides; benchmarks/audit.py takes real pictures).
 Given are processor seconds of all threads (what else runs on the machine counts little) and the peak of memory without mapped
 files, sampled ten times a second.
 
 `head` is the solver alone: processor seconds for 60,000 pictures with 1,280 features, by number of classes.
 
-Every size that was measured is kept in docs/scale.json; `draw`, or --write, draws docs/scale.svg from it, with
-the numbers of benchmarks/audit.py for audit, and puts the table into docs/performance.md.
+FOLDER keeps pictures for further calls with the same size. Memory is a good place for a million (/dev/shm): their first reading
+from a disk takes longer than all the work.
+
+Every size that was measured is kept in docs/scale.json; `draw`, or --write, draws docs/scale.svg from it, and puts the table
+into docs/performance.md.
 """
 
 from __future__ import annotations
@@ -25,7 +28,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +65,7 @@ def main() -> None:
     print(about)
     if arguments.what != "draw":
         for size in arguments.sizes or SIZES[arguments.what]:
-            row = (
-                head(size)
-                if arguments.what == "head"
-                else commands(arguments.what, size, arguments.only, arguments.work)
-            )
+            row = head(size) if arguments.what == "head" else commands(arguments.what, size, arguments)
             print(arguments.what, size, row, flush=True)
             # Read anew: sizes may be measured by several calls, and commands of one size, too.
             kept = read()
@@ -85,13 +83,16 @@ def read() -> dict[str, Any]:
     return known
 
 
-def commands(what: str, size: int, only: Sequence[str], work: Path | None) -> dict[str, Any]:
+def commands(what: str, size: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """Train and predict in processes of their own, or do some of it only."""
-    with tempfile.TemporaryDirectory(dir=work) as name:
+    only = arguments.only
+    with tempfile.TemporaryDirectory(dir=arguments.work) as name:
         folder = Path(name)
         pictures, classes = (size, CLASSES) if what == "pictures" else (SHARED_OUT, size)
-        write_pictures(folder / "pictures", pictures, classes)
-        asked = folder / "pictures"
+        source = arguments.pictures or folder / "pictures"
+        if not source.is_dir():
+            write_pictures(source, pictures, classes)
+        asked = source
         if what == "classes":
             # A table of all pictures by 10,000 classes would have gigabytes.
             asked = folder / "asked"
@@ -99,14 +100,14 @@ def commands(what: str, size: int, only: Sequence[str], work: Path | None) -> di
         options = [part for setting in NETWORK for part in ("--set", setting)]
         row: dict[str, Any] = {"pictures": pictures}
         if "train" in only or "predict" in only:
-            row["train"] = run(folder, "train", folder / "pictures", "--out", folder / "run", *options)
+            row["train"] = run(folder, "train", source, "--out", folder / "run", *options)
         if "predict" in only:
             row["predict"] = run(folder, "predict", folder / "run", asked, "--out", folder / "answers.csv")
         if "tight" in only and what == "pictures":
             options += ["--set", f"data.memory_gb={TIGHT_GB}"]
-            row["tight"] = run(folder, "train", folder / "pictures", "--out", folder / "tight", *options, cache="other")
-        if "audit" in only and what == "classes":
-            row["audit"] = run(folder, "audit", folder / "pictures", "--out", folder / "audit", cache="third")
+            row["tight"] = run(folder, "train", source, "--out", folder / "tight", *options, cache="other")
+        if "audit" in only:
+            row["audit"] = run(folder, "audit", source, "--out", folder / "audit", cache="third")
         return row
 
 
@@ -174,18 +175,14 @@ def write_pictures(folder: Path, pictures: int, classes: int) -> None:
 
 def draw(kept: dict[str, Any]) -> None:
     """Draw docs/scale.svg and write the tables."""
-    audited = json.loads((bench.ROOT / "docs" / "audit-scale.json").read_text())
-    first = {row["n"]: row["first"][0] if isinstance(row["first"], list) else row["first"] for row in audited}
 
     def line(what: str, name: str, column: str, key: str = "") -> plots.Line:
         rows = sorted((int(size), row.get(key or name, {})) for size, row in kept.get(what, {}).items())
         return plots.Line(name, [(size, row[column]) for size, row in rows if column in row])
 
-    time_ = [line("pictures", name, "cpu_s") for name in ("train", "predict")]
-    time_.append(plots.Line("audit", [(n, cost["cpu_s"]) for n, cost in first.items()]))
-    memory = [line("pictures", name, "own_gb") for name in ("train", "predict")]
+    time_ = [line("pictures", name, "cpu_s") for name in ("train", "predict", "audit")]
+    memory = [line("pictures", name, "own_gb") for name in ("train", "predict", "audit")]
     memory.append(line("pictures", f"train with {TIGHT_GB} GB", "own_gb", "tight"))
-    memory.append(plots.Line("audit", [(n, cost["own_gb"]) for n, cost in first.items()]))
     solved = sorted((int(size), row) for size, row in kept.get("head", {}).items())
     classes = [line("classes", name, "cpu_s") for name in ("train", "predict", "audit")]
     classes.append(plots.Line("head alone, 60,000 pictures", [(size, row["cpu_s"]) for size, row in solved]))
@@ -224,6 +221,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--sizes", type=int, nargs="+")
     parser.add_argument("--only", choices=COMMANDS, nargs="+", default=COMMANDS, help="predict needs train")
     parser.add_argument("--work", type=Path, help="where pictures are put for the time")
+    parser.add_argument("--pictures", type=Path, help="where they are kept; written unless they are there")
     parser.add_argument("--write", action="store_true", help="draw the plot and write the table as well")
     return parser.parse_args()
 

@@ -120,8 +120,8 @@ def test_both_readmes_show_what_was_measured_last(monkeypatch):
 
     for name in ("README.md", "README.zh-CN.md"):
         text = (ROOT / name).read_text(encoding="utf-8")
-        assert f"<!-- accuracy -->\n{readme.accuracy()}\n<!-- /accuracy -->" in text
-        assert f"<!-- beside -->\n{readme.beside()}\n<!-- /beside -->" in text
+        for mark, table in readme.TABLES.items():
+            assert f"<!-- {mark} -->\n{table()}\n<!-- /{mark} -->" in text
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "README.zh-CN.md"], ids=lambda page: page.stem)

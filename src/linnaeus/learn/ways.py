@@ -6,7 +6,7 @@ the way that is usually best, single changes are tried; one is taken where it is
 nothing, and what is remembered gives the same choice again.
 
 The order of pixels in memory is not chosen: channels-last is the faster one (docs/decisions.md). Nor is compilation, which
-takes a processor a minute (docs/performance.md).
+takes a processor up to a minute (docs/performance.md).
 """
 
 from __future__ import annotations
