@@ -87,6 +87,16 @@ def test_parquet_with_bytes_and_parquet_with_paths_are_told_apart(tmp_path):
     assert labels(opened(tmp_path / "paths.parquet", tmp_path))[0] == ("a.jpg", "x")
 
 
+def test_what_lies_beside_parquet_with_pictures_is_told(tmp_path):
+    folder = tmp_path / "both"
+    for name in ("README.md", ".gitattributes", "wolf/1.jpg"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    pq.write_table(pa.table({"image": [b"A", b"B"], "label": ["x", "y"]}), folder / "train.parquet")
+    (beside,) = (one for one in opened(folder, tmp_path).findings if one.kind == "other files")
+    assert beside.ids == ("README.md", "wolf")
+
+
 def test_a_folder_named_like_a_built_in_set_is_taken_with_a_note(tmp_path, monkeypatch):
     monkeypatch.chdir(write(tmp_path, "flowers/rose/a.jpg", "flowers/tulip/b.jpg").resolve())
     dataset = opened("flowers", tmp_path)

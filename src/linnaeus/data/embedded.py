@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,15 +49,30 @@ class _Columns:
 
 
 def find_embedded(path: Path) -> list[Path]:
-    """Find the Parquet files with picture bytes: the file itself, or those in a folder or in its folder "data"."""
+    """Find the Parquet files with picture bytes: the file itself, or those in a folder.
+
+    They may lie in its folder "data" instead, or in folders named by the sides of a split, as in "train/0000.parquet";
+    these may be in a folder of their own, such as "default", if it is the only one.
+    """
     if path.is_file():
         return [path] if path.suffix.lower() in (".parquet", ".pq") and _picture_column(path) else []
-    for folder in (path, path / "data"):
-        found = sorted(folder.glob("*.parquet")) if folder.is_dir() else []
-        found = [file for file in found if not is_hidden(file.name)]
+    for folders in ([path], [path / "data"], _sides(path), *map(_sides, _only(_folders(path)))):
+        found = sorted(file for folder in folders for file in folder.glob("*.parquet") if not is_hidden(file.name))
         if found and _picture_column(found[0]):
             return found
     return []
+
+
+def _folders(path: Path) -> list[Path]:
+    return [inner for inner in path.iterdir() if not is_hidden(inner.name) and inner.is_dir()]
+
+
+def _sides(path: Path) -> list[Path]:
+    return [folder for folder in _folders(path) if split_of(folder.name)]
+
+
+def _only(paths: list[Path]) -> list[Path]:
+    return paths if len(paths) == 1 else []
 
 
 def list_embedded(
@@ -65,8 +81,9 @@ def list_embedded(
     """List pictures whose bytes lie in Parquet files; they are copied out once, so that they can be read in any order.
 
     Columns split and group are followed, all other plain ones are kept as `Example.extra`. Without a split in the row it is
-    that of the file's name ("train-00000-of-00001.parquet", of several files also "flowers-train.parquet"). The classes and
-    their order are those of the `ClassLabel` that the file describes; without one, they are ordered as in `order_classes`.
+    that of the file's folder, where there are several, or name ("train-00000-of-00001.parquet", of several files also
+    "flowers-train.parquet"). The classes and their order are those of the `ClassLabel` that the file describes; without
+    one, they are ordered as in `order_classes`.
 
     Raises:
         SourceError: A file is no Parquet, holds no pictures or labels, or they name different classes.
@@ -85,7 +102,11 @@ def list_embedded(
 
     shared = [name for name in columns[0].further if all(name in one.further for one in columns)]
     columns = [replace(one, further=tuple(shared)) for one in columns]
-    folder = build_once(cache_dir / "parquet" / f"{file_key(files)}-{VERSION}", build)
+    # Names of folders may say the split, and are in no key of files.
+    places = (
+        "" if len({file.parent for file in files}) == 1 else sha256("\n".join(_ids(files)).encode()).hexdigest()[:8]
+    )
+    folder = build_once(cache_dir / "parquet" / f"{file_key(files)}{places}-{VERSION}", build)
     examples, findings = _read_index(folder)
     if not examples:
         raise SourceError(f"{source} should hold pictures with labels.", got="0 of them")
@@ -101,28 +122,35 @@ def _copy_out(
     """Write all picture bytes into one file, and beside it a line for each row: id, offset, length, and what is said of it."""
     done, offset = 0, 0
     with (folder / "bytes.bin").open("wb") as pictures, (folder / "index.jsonl").open("w", encoding="utf-8") as index:
-        for file, column in zip(files, columns, strict=True):
-            split_of_file = _split_of_file(file, len(files))
+        for file, name, column in zip(files, _ids(files), columns, strict=True):
+            split_of_file = _split_of_file(name, len(files))
             for row, (data, label, split, group, extra) in enumerate(_rows(file, column)):
                 if split.strip() and split_of(split) is None:
                     raise SourceError(
-                        f"{source}, {file.name}: split should be one of {', '.join(SPLIT_WORDS)}, or empty.",
+                        f"{source}, {name}: split should be one of {', '.join(SPLIT_WORDS)}, or empty.",
                         got=f"{split!r} in row {row}",
                         fix="correct the word, or leave the cell empty to let Linnaeus split.",
                     )
                 length = -1 if data is None else pictures.write(data)
                 told = [label, split_of(split) or split_of_file, group.strip(), extra]
-                index.write(json.dumps([f"{file.name}#{row}", offset, length, *told]) + "\n")
+                index.write(json.dumps([f"{name}#{row}", offset, length, *told]) + "\n")
                 offset += max(0, length)
                 done += 1
                 if progress and done % _BATCH_ROWS == 0:
-                    progress(f"unpacking {file.name}", done, None)
+                    progress(f"unpacking {name}", done, None)
 
 
-def _split_of_file(file: Path, files: int) -> str:
-    """Read the part from a file's name: its first word; of several files any word, if it is the only one of its kind."""
-    words = re.split(r"[-_.]", file.stem)
-    found = {split_of(word) for word in (words if files > 1 else words[:1])} - {None}
+def _ids(files: Sequence[Path]) -> list[str]:
+    """Name files by their way from the folder that holds all of them."""
+    above = os.path.commonpath([file.parent for file in files])
+    return [file.relative_to(above).as_posix() for file in files]
+
+
+def _split_of_file(name: str, files: int) -> str:
+    """Read the part from a file's folder, or the first word of its name; of several files any word, if no other says another."""
+    folder, _, file = name.rpartition("/")
+    words = re.split(r"[-_.]", file)[:-1]
+    found = {split_of(word) for word in ([folder] if folder else words if files > 1 else words[:1])} - {None}
     return found.pop() or "" if len(found) == 1 else ""
 
 

@@ -87,8 +87,17 @@ def _open_folder(path: Path, name: str, typed: str, cache_dir: Path, progress: P
     if found := find_binary(path):
         return list_binary(*found, name=name, source=typed)
     if files := find_embedded(path):
-        return list_embedded(files, cache_dir, name=name, source=typed, progress=progress)
+        dataset = list_embedded(files, cache_dir, name=name, source=typed, progress=progress)
+        return replace(dataset, findings=(*dataset.findings, *_beside(path, files)))
     return list_folder(path, name=name, source=typed)
+
+
+def _beside(folder: Path, files: list[Path]) -> tuple[Finding, ...]:
+    """Say what a folder holds beside the files that were read, and the folders they are in."""
+    read = {file.relative_to(folder).parts[0] for file in files}
+    names = sorted(printable(name) for name in os.listdir(folder) if not is_hidden(name) and name not in read)
+    evidence = f"{len(names)} files or folders lie beside the Parquet files with pictures, and are not read"
+    return (Finding("other files", tuple(names), evidence, "note"),) if names else ()
 
 
 def _open_table(path: Path, name: str, typed: str, cache_dir: Path, progress: Progress | None) -> Dataset:
