@@ -29,6 +29,8 @@ STYLE = """.ground{fill:#fff}text{font:12px system-ui,-apple-system,"Segoe UI",R
 COLOURS = 6
 WIDTH, PLOT_HEIGHT, MARGIN = 440, 230, 64
 ROW, LABELS, BAR_WIDTH = 26, 250, 420
+EDGE = 16
+"""Room for the last tick."""
 
 
 @dataclass(frozen=True)
@@ -119,17 +121,18 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def lines(path: Path, panels: Sequence[Panel], note: str = "") -> None:
-    """Draw panels side by side under one legend.
+    """Draw panels under one legend: up to three side by side, more in rows of two.
 
     Args:
         path: The SVG file.
-        panels: At most three are readable.
+        panels: In order of reading.
         note: What was measured on what, for those who see only the picture.
     """
     names = list(dict.fromkeys(line.name for panel in panels for line in panel.lines if not line.guide))
     guides = list(dict.fromkeys(line.name for panel in panels for line in panel.lines if line.guide))
     colour = {name: min(number, COLOURS - 1) for number, name in enumerate(names)} | dict.fromkeys(guides, 5)
-    width, parts = WIDTH * len(panels), []
+    across = len(panels) if len(panels) <= 3 else 2
+    width, parts = WIDTH * across, []
     x, y = MARGIN, 22.0
     for name in (*names, *guides):
         needed = 40 + 7 * len(name)
@@ -140,14 +143,15 @@ def lines(path: Path, panels: Sequence[Panel], note: str = "") -> None:
             f'<g class="c{colour[name]}"><path class="{kind}" d="M{x} {y - 4}h22"/></g>{text(x + 28, y, name)}'
         )
         x += needed
-    top = y + 36
+    top, height = y + 36, y
     for number, panel in enumerate(panels):
-        parts.append(_panel(panel, number * WIDTH + MARGIN, top, colour))
-    height = top + PLOT_HEIGHT + 48
+        down, aside = divmod(number, across)
+        height = top + down * (PLOT_HEIGHT + 84) + PLOT_HEIGHT + 48
+        parts.append(_panel(panel, aside * WIDTH + MARGIN, height - PLOT_HEIGHT - 48, colour))
     if note:
         parts.append(text(MARGIN, height + 8, note, "soft"))
         height += 24
-    _write(path, width, height, parts, "; ".join(panel.title for panel in panels), note)
+    _write(path, width + EDGE, height, parts, "; ".join(panel.title for panel in panels), note)
 
 
 def _panel(panel: Panel, left: float, top: float, colour: dict[str, int]) -> str:

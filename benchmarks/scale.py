@@ -61,8 +61,7 @@ HEAD_ROWS, HEAD_FEATURES = 60_000, 1_280
 
 def main() -> None:
     arguments = parse()
-    about = bench.header()
-    print(about)
+    print(bench.header())
     if arguments.what != "draw":
         for size in arguments.sizes or SIZES[arguments.what]:
             row = head(size) if arguments.what == "head" else commands(arguments.what, size, arguments)
@@ -70,9 +69,7 @@ def main() -> None:
             # Read anew: sizes may be measured by several calls, and commands of one size, too.
             kept = read()
             kept.setdefault(arguments.what, {}).setdefault(str(size), {}).update(row)
-            KEPT.write_text(
-                json.dumps({**kept, "machine": about.splitlines()[0].partition(", load")[0]}, indent=1) + "\n"
-            )
+            KEPT.write_text(json.dumps(kept, indent=1) + "\n")
     if arguments.what == "draw" or arguments.write:
         draw(read())
 
@@ -111,8 +108,8 @@ def commands(what: str, size: int, arguments: argparse.Namespace) -> dict[str, A
         return row
 
 
-def run(folder: Path, *words: object, cache: str = "cache") -> dict[str, float]:
-    """Run a command with a cache of some name; processor seconds, seconds, GB."""
+def run(folder: Path, *words: object, cache: str = "cache") -> dict[str, Any]:
+    """Run a command with a cache of some name; processor seconds, seconds, GB, and on what."""
     environment = os.environ | {"LINNAEUS_CACHE": str(folder / cache)}
     command = [sys.executable, "-m", "linnaeus", *map(str, words)]
     with tempfile.TemporaryFile("w+") as said:
@@ -126,16 +123,20 @@ def run(folder: Path, *words: object, cache: str = "cache") -> dict[str, float]:
         if process.returncode:
             said.seek(0)
             raise SystemExit(f"{' '.join(command)} failed:\n{said.read()[-3000:]}")
-    cpu_s = used.ru_utime + used.ru_stime
-    return {"cpu_s": cpu_s, "s": time.perf_counter() - started, "own_gb": watch.own_gb, "peak_gb": used.ru_maxrss / 1e6}
+    took = {"cpu_s": used.ru_utime + used.ru_stime, "s": time.perf_counter() - started}
+    return took | {"own_gb": watch.own_gb, "peak_gb": used.ru_maxrss / 1e6, "machine": machine()}
 
 
-def head(classes: int) -> dict[str, float]:
+def machine() -> str:
+    return bench.header().splitlines()[0].partition(", load")[0]
+
+
+def head(classes: int) -> dict[str, Any]:
     """Solve a head on made-up features, in a process of its own."""
     done = subprocess.run([sys.executable, __file__, "solve", "--sizes", str(classes)], capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr)
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(done.stdout.splitlines()[-1]) | {"machine": machine()}
 
 
 def solve(classes: int) -> None:
@@ -184,7 +185,7 @@ def draw(kept: dict[str, Any]) -> None:
     memory = [line("pictures", name, "own_gb") for name in ("train", "predict", "audit")]
     memory.append(line("pictures", f"train with {TIGHT_GB} GB", "own_gb", "tight"))
     solved = sorted((int(size), row) for size, row in kept.get("head", {}).items())
-    classes = [line("classes", name, "cpu_s") for name in ("train", "predict", "audit")]
+    classes, taken = ([line("classes", name, of) for name in COMMANDS if name != "tight"] for of in ("cpu_s", "own_gb"))
     classes.append(plots.Line("head alone, 60,000 pictures", [(size, row["cpu_s"]) for size, row in solved]))
     plots.lines(
         bench.ROOT / "docs" / "scale.svg",
@@ -192,8 +193,9 @@ def draw(kept: dict[str, Any]) -> None:
             plots.Panel("Time by pictures", "pictures", "processor seconds", time_),
             plots.Panel("Memory by pictures", "pictures", "GB, without mapped files", memory),
             plots.Panel("Time by classes, 20,000 pictures", "classes", "processor seconds", classes),
+            plots.Panel("Memory by classes, 20,000 pictures", "classes", "GB, without mapped files", taken),
         ],
-        f"{kept['machine']}; train: features of a mobile network at 32 px, head, scores, report",
+        f"{'; '.join(machines(kept))}; train: features of a mobile network at 32 px, head, scores, report",
     )
     rows = [
         (
@@ -211,8 +213,16 @@ def draw(kept: dict[str, Any]) -> None:
         ("classes", "head alone, CPU s", "GB beside the features"),
         [(size, row["cpu_s"], row["own_gb"]) for size, row in solved],
     )
+    told += f"\n\nMeasured on: {'; '.join(machines(kept))}."
     words = f"\n![Time and memory by pictures and classes](scale.svg)\n\n{told}\n\n{more}\n"
     plots.into_page(bench.ROOT / "docs" / "performance.md", "scale", words)
+
+
+def machines(kept: dict[str, Any]) -> list[str]:
+    """Name what the rows were measured on."""
+    rows = [row for what in ("pictures", "classes") for row in kept.get(what, {}).values()]
+    found = [row[name] for row in rows for name in COMMANDS if name in row] + [*kept.get("head", {}).values()]
+    return sorted({one["machine"] for one in found})
 
 
 def parse() -> argparse.Namespace:
