@@ -2,6 +2,7 @@
 
     python benchmarks/cifar10.py [--presets cifar10-75,cifar10-90,cifar10-94,cifar10-95] [--seeds 5] [--again] [--write]
     python benchmarks/cifar10.py --lessons [--write]
+    python benchmarks/cifar10.py --draw
 
 Every run is a process of its own with a cold cache. Its seconds are those of the wall clock from the command to its end:
 imports, reading, learning, scoring, report; processor seconds are those of all its threads, which a busy machine hardly
@@ -12,7 +13,8 @@ not run again, unless --again is said: say it when code that trains or scores ha
 --lessons: the first CIFAR-10 lesson of Keras (on TensorFlow, in an environment of its own) and the SimpleCNN lesson of
 PyTorch, each for all its epochs; its seconds count from the start of its process to the end of the epoch that was best on
 the test set, without the looking at the test set. Before them the preset `cifar10-75` with three seeds, as it is and with fewer
-passes. A lesson is compared with the shortest of these of which the least accurate seed is as accurate as its best epoch.
+passes. A lesson is compared with the shortest of these of which the least accurate seed is as accurate as its best epoch. What
+was measured is kept in docs/cifar10-lessons.json. --draw writes both tables of docs/cifar10.md from what is kept.
 """
 
 from __future__ import annotations
@@ -27,9 +29,11 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import bench
 import plots
@@ -40,9 +44,11 @@ from linnaeus.targets.environment import python_environment
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "cifar10.md"
 KEPT = HERE / "cifar10.jsonl"
+LESSONS = HERE.parent / "docs" / "cifar10-lessons.json"
 SHORT, SHORTER = "cifar10-75", ((), ("--epochs", "0.6"))
 """The preset that is compared with lessons, and shorter variants of it, the shortest last."""
 KERAS = ("tensorflow-cpu==2.21.0", "keras==3.15.0")
+TIMES = ("learned_s", "seconds", "processor_s")
 STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262, 20: 2.093}
 """Quantiles of Student's t for a 95 % interval of the mean of n values."""
 
@@ -80,24 +86,37 @@ def main() -> None:
     parser.add_argument("--lessons", action="store_true")
     parser.add_argument("--source", type=Path, help="CIFAR-10 in its binary layout, if it is unpacked already")
     parser.add_argument("--write", action="store_true", help="put the table into docs/cifar10.md")
+    parser.add_argument("--draw", action="store_true", help="measure nothing")
     asked = parser.parse_args()
+    if asked.draw:
+        plots.into_page(PAGE, "presets", presets_table())
+        plots.into_page(PAGE, "lessons", lessons_table())
+        return
     about = bench.header()
     print(about, flush=True)
     with tempfile.TemporaryDirectory() as folder:
         source = asked.source or bench.cifar10(Path(folder))
-        words = f"{lessons(source)}\n\n{about}" if asked.lessons else presets(source, asked)
+        if asked.lessons:
+            LESSONS.write_text(json.dumps({"about": about, **lessons(source)}, indent=1) + "\n")
+        else:
+            presets(source, asked)
+    words = lessons_table() if asked.lessons else presets_table()
     print(f"\n{words}")
     if asked.write:
         plots.into_page(PAGE, "lessons" if asked.lessons else "presets", words)
 
 
-def presets(source: Path, asked: argparse.Namespace) -> str:
+def presets(source: Path, asked: argparse.Namespace) -> None:
+    """Run what is not there yet."""
     for name in asked.presets.split(","):
         known = set() if asked.again else {one.seed for one in kept(name)}
         for seed in sorted({*range(asked.seeds)} - known):
             done = run(name, seed, source)
             with KEPT.open("a") as file:
                 file.write(json.dumps(asdict(done)) + "\n")
+
+
+def presets_table() -> str:
     series = [kept(name) for name in recipe_names() if name.startswith("cifar10-")]
     made = sorted({f"{one.machine}\n{one.versions}" for runs in series for one in runs})
     return "\n\n".join([table(series), *made])
@@ -154,32 +173,49 @@ def middle(values: list[float]) -> str:
     return f"{statistics.median(values):.0f} ({min(values):.0f} to {max(values):.0f})"
 
 
-def lessons(source: Path) -> str:
-    ours, rows = [], []
+def lessons(source: Path) -> dict[str, Any]:
+    """Measure variants of our short preset, then the lessons."""
+    ours, rivals = [], []
     for options in SHORTER:
         runs = [run(SHORT, seed, source, *options) for seed in range(3)]
-        kinds = ("learned_s", "seconds", "processor_s")
-        ours.append([statistics.median(getattr(one, kind) for one in runs) for kind in kinds])
-        ours[-1].append(min(one.accuracy for one in runs))
-        learned, whole, processor, least = ours[-1]
-        name = " ".join(("linnaeus train cifar10 --recipe", SHORT, *options))
-        told = f"`{name}` (accuracy: the least of 3 seeds; seconds: their median)"
-        rows.append([told, f"{least:.2%}", f"{learned:.1f}; {whole:.1f}", f"{processor:.0f}", "", ""])
+        times = {kind: statistics.median(getattr(one, kind) for one in runs) for kind in TIMES}
+        ours.append({"options": options, "accuracy": min(one.accuracy for one in runs), **times})
     keras = python_environment("rival-keras", KERAS, title="the Keras lesson", size_mb=600, say=print)
-    rivals = (("Keras lesson", keras, "rival_keras.py", 15), ("PyTorch lesson", sys.executable, "rival_torch.py", 20))
+    scripts = (("Keras lesson", keras, "rival_keras.py", 15), ("PyTorch lesson", sys.executable, "rival_torch.py", 20))
     # Python compiles its files when they are first imported.
     subprocess.run([str(keras), "-c", "import keras, tensorflow"], check=True, capture_output=True)
-    for name, python, script, epochs in rivals:
+    for name, python, script, epochs in scripts:
         best = best_of([str(python), str(HERE / script), str(source), str(epochs)])
-        told = f"{name}, to the weights of its best epoch, {best.epoch} of {epochs}"
+        rivals.append({"name": name, "epochs": epochs, **asdict(best)})
+    return {"versions": [*KERAS, f"torch=={version('torch')}"], "ours": ours, "lessons": rivals}
+
+
+def beside_lessons() -> list[tuple[Mapping[str, Any], Mapping[str, Any] | None]]:
+    """Give each lesson, and the shortest of ours that is as accurate as it, if there is one."""
+    found = json.loads(LESSONS.read_text(encoding="utf-8"))
+    return [
+        (lesson, next((one for one in reversed(found["ours"]) if one["accuracy"] >= lesson["accuracy"]), None))
+        for lesson in found["lessons"]
+    ]
+
+
+def lessons_table() -> str:
+    found, rows = json.loads(LESSONS.read_text(encoding="utf-8")), []
+    for one in found["ours"]:
+        name = " ".join(("linnaeus train cifar10 --recipe", SHORT, *one["options"]))
+        told = f"`{name}` (accuracy: the least of 3 seeds; seconds: their median)"
+        times = f"{one['learned_s']:.1f}; {one['seconds']:.1f}"
+        rows.append([told, f"{one['accuracy']:.2%}", times, f"{one['processor_s']:.0f}", "", ""])
+    for lesson, one in beside_lessons():
+        told = f"{lesson['name']}, to the weights of its best epoch, {lesson['epoch']} of {lesson['epochs']}; once"
         ratios = ["none", "none"]
-        for learned, whole, processor, least in ours:
-            if least >= best.accuracy:
-                wall = f"{best.seconds / learned:.1f}; {best.seconds / whole:.1f}"
-                ratios = [wall, f"{best.processor_s / processor:.1f}"]
-        rows.append([told, f"{best.accuracy:.2%}", f"{best.seconds:.0f}", f"{best.processor_s:.0f}", *ratios])
+        if one is not None:
+            wall = "; ".join(f"{lesson['seconds'] / one[kind]:.1f}" for kind in ("learned_s", "seconds"))
+            ratios = [wall, f"{lesson['processor_s'] / one['processor_s']:.1f}"]
+        times = [f"{lesson['seconds']:.0f}", f"{lesson['processor_s']:.0f}"]
+        rows.append([told, f"{lesson['accuracy']:.2%}", *times, *ratios])
     head = ("what", "test accuracy", "seconds: weights; report", "processor seconds", "times", "times, processor")
-    return plots.table(head, rows)
+    return f"{plots.table(head, rows)}\n\n{', '.join(found['versions'])}\n\n{found['about']}"
 
 
 def best_of(command: list[str]) -> Best:

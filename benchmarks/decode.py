@@ -11,6 +11,7 @@ and processes, user and system: what else runs on the machine counts little) and
 * Linnaeus's scan from an empty cache: read, hash, decode, resize, store. And a second scan, with a look at every pixel.
 * Pillow: draft, convert, resize bilinear, in threads. torchvision: its decoder and v2's resize on bytes, in threads; and
   its usual way, ImageFolder and DataLoader. fastai: its loader with Resize, without turning bytes into floats.
+  fastai has an environment of its own; the others are called from this process.
 * The limits: libjpeg-turbo alone at the same scale, from bytes in memory, in threads; and with the resize.
 
 Every side reports the mean of the middle square of each picture; where these differ from Pillow's by more than GREY, the
@@ -131,18 +132,25 @@ def measured(rounds: int, every: int) -> dict[str, Any]:
             }
             for title, (folder, step) in folders.items()
         ]
-    return {"about": about, "command": f"python benchmarks/decode.py --every {every} --rounds {rounds}", "sets": sets}
+    command = f"python benchmarks/decode.py --every {every} --rounds {rounds}"
+    return {"about": about, "command": command, "beside": rivals.PACKAGES["fastai"], "sets": sets}
 
 
 def draw(kept: dict[str, Any]) -> None:
     """Write tables and plot of the page."""
     machine = kept["about"].splitlines()[0]
-    rates = {one["title"]: {side: Rates(**found) for side, found in one["sides"].items()} for one in kept["sets"]}
+    rates = rates_of(kept)
     told = [f"{one['title']}, {one['files']:,} files:\n\n{table(rates[one['title']])}" for one in kept["sets"]]
-    words = "\n\n".join([*told, f"`{kept['command']}`, median of the rounds; {machine}."])
+    versions = "\n".join([*kept["about"].splitlines(), f"beside {', '.join(kept['beside'])}"])
+    words = "\n\n".join([*told, f"`{kept['command']}`, median of the rounds:\n\n```text\n{versions}\n```"])
     print(f"\n{words}")
     plots.bars(bench.ROOT / "docs/decode.svg", [chart(title, found) for title, found in rates.items()], machine)
     plots.into_page(PAGE, "decode", f"\n![Pictures per second from JPEG files](decode.svg)\n\n{words}\n")
+
+
+def rates_of(kept: dict[str, Any]) -> dict[str, dict[str, Rates]]:
+    """Give the rates of all sides for each set of photographs."""
+    return {one["title"]: {side: Rates(**found) for side, found in one["sides"].items()} for one in kept["sets"]}
 
 
 def enlarge(folder: Path) -> Path:

@@ -1,6 +1,6 @@
 """How fast is fine-tuning photographs, and what does it bring? Against fastai, timm's train loop, and the solved head alone.
 
-    python benchmarks/fine_tune.py speed [--pictures FOLDER] [--size 256] [--rival-pictures 256]
+    python benchmarks/fine_tune.py speed [--pictures FOLDER] [--size 256] [--rival-pictures 256] [--rounds 3]
     python benchmarks/fine_tune.py gain [--pictures FOLDER] [--seeds 5,6,7] [--again]
     python benchmarks/fine_tune.py draw
 
@@ -116,14 +116,19 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, default=bench.FLOWERS)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--rival-pictures", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=3, help="of speed")
     parser.add_argument("--seeds", default="5,6,7,8,9,10,11,12,13,14", help="for gain")
     parser.add_argument("--again", action="store_true", help="measure kept seeds anew")
     asked = parser.parse_args()
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         if "speed" in asked.what:
-            kept["speed"] = speed(asked.pictures, asked.size, asked.rival_pictures, Path(folder))
-            KEPT.write_text(json.dumps(kept, indent=1) + "\n")
+            about = {"about": bench.header(), "size": asked.size}
+            for turn in range(asked.rounds):
+                found = speed(asked.pictures, asked.size, asked.rival_pictures, Path(folder) / f"speed {turn}")
+                kept["speed"] = about | (merged(kept["speed"], found) if turn else found)
+                # Kept as it grows: a long measurement that is stopped is not lost.
+                KEPT.write_text(json.dumps(kept, indent=1) + "\n")
         if "gain" in asked.what:
             for seed in asked.seeds.split(","):
                 gains = kept.setdefault("gain", {"about": bench.header(), "runs": {}})
@@ -135,29 +140,29 @@ def main() -> None:
 
 def speed(pictures: Path, size: int, count: int, folder: Path) -> dict[str, Any]:
     """Measure every side once; rivals on fewer pictures, at the same pace from batch to batch."""
-    about, found = bench.header(), {}
+    found: dict[str, dict[str, Any]] = {}
     source = some(pictures, 256, folder / "some")
     whole = linnaeus(pictures, folder / "ours", "--set", f"data.size_px={size}")
     learned = whole["epochs"] * whole["train"]
     frozen_s = whole["stages"].get("frozen stages", 0.0)
     found["ours, as it is by default"] = {
         "work": work_of(folder / "ours"),
-        "pictures_per_s": learned / (frozen_s + learned / whole["pictures_per_s"]),
-        "waited": whole["waited"],
+        "pictures_per_s": [learned / (frozen_s + learned / whole["pictures_per_s"])],
+        "waited": [whole["waited"]],
         "what": "upper stages and the head; frozen stages computed once for each view, which counts",
     }
     options = [word for setting in (*EVERYTHING, f"data.size_px={size}") for word in ("--set", setting)]
     every = linnaeus(source, folder / "everything", "--epochs", "2", *options)
     found["ours, everything trained"] = {
         "work": work_of(folder / "everything"),
-        "pictures_per_s": every["pictures_per_s"],
-        "waited": every["waited"],
+        "pictures_per_s": [every["pictures_per_s"]],
+        "waited": [every["waited"]],
         "what": "every layer, bf16",
     }
     fewer = some(pictures, count, folder / "fewer")
     fast = rivals.ask("fastai-timm", FASTAI, str(fewer), str(size))
     for part, what in (("head", "head and batch norms, fp32"), ("everything", "every layer, fp32")):
-        found[f"fastai, fine_tune(1), {part}"] = {"work": fast["work"], "pictures_per_s": fast[part], "what": what}
+        found[f"fastai, fine_tune(1), {part}"] = {"work": fast["work"], "pictures_per_s": [fast[part]], "what": what}
     script = folder / "timm_loop.py"
     script.write_text(TIMM)
     for name, way, what in (
@@ -167,9 +172,18 @@ def speed(pictures: Path, size: int, count: int, folder: Path) -> dict[str, Any]
         # Its loader starts processes, which read the script again.
         printed, _ = first_model.timed([str(rivals.python("timm")), str(script), str(fewer), str(size), way], {})
         rate = json.loads(printed.strip().splitlines()[-1])
-        found[name] = {"work": rate["work"], "pictures_per_s": rate["everything"], "what": what}
-    versions = fast["versions"]
-    return {"about": about, "versions": versions, "size": size, "sides": found}
+        found[name] = {"work": rate["work"], "pictures_per_s": [rate["everything"]], "what": what}
+    return {"versions": fast["versions"], "sides": found}
+
+
+def merged(before: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the numbers of one more round after those of the rounds before."""
+    sides = {
+        name: one
+        | {kind: one[kind] + more["sides"][name][kind] for kind in ("pictures_per_s", "waited") if kind in one}
+        for name, one in before["sides"].items()
+    }
+    return {"versions": more["versions"], "sides": sides}
 
 
 def work_of(run: Path) -> list[int]:
@@ -252,27 +266,50 @@ def speed_words(found: Mapping[str, Any]) -> str:
     works = {tuple(one.get("work", ())) for one in sides.values()}
     if len(works) > 1 or () in works:
         raise SystemExit(f"the sides did different work (filters, height, width), or nobody looked: no ratio. {works}")
-    rate = {name: one["pictures_per_s"] for name, one in sides.items()}
+    rate, rounds = rates(found), len(sides["timm"]["pictures_per_s"])
     rows = [
-        (name, rate[name], f"{100 * one['waited']:.2f} %" if "waited" in one else "", one["what"])
+        (
+            name,
+            plots.spread(one["pictures_per_s"]),
+            f"{100 * max(one['waited']):.2f} %" if "waited" in one else "",
+            one["what"],
+        )
         for name, one in sides.items()
     ]
     table = plots.table(("fine-tuning", "pictures/s", "waited for a batch", "what is trained"), rows)
-    ours, every = rate["ours, as it is by default"], rate["ours, everything trained"]
-    # fastai's two epochs see every picture once each.
-    fastai = 2 / (1 / rate["fastai, fine_tune(1), head"] + 1 / rate["fastai, fine_tune(1), everything"])
+    ours, every, fastai = rate["ours, as it is by default"], rate["ours, everything trained"], both_epochs(rate)
     ratios = (
-        f"As each is by default: **{ours / fastai:.1f} times** fastai, **{ours / rate['timm']:.1f} times** timm "
+        f"{'Measured once' if rounds == 1 else f'{rounds} rounds'}. As each is by default, not the same work: "
+        f"**{ours / fastai:.1f} times** fastai, **{ours / rate['timm']:.1f} times** timm "
         f"({ours / rate['timm, amp']:.1f} with its bf16). Every layer trained: "
         f"{every / rate['fastai, fine_tune(1), everything']:.1f} times fastai, {every / rate['timm']:.1f} times timm "
         f"({every / rate['timm, amp']:.1f} with its bf16)."
     )
-    bars = [plots.Bar(name, value, ours=name.startswith("ours")) for name, value in rate.items()]
     note = f"EfficientNet-Lite0, {found['size']} px, two cores"
-    plots.bars(bench.ROOT / "docs/fine-tune.svg", [plots.Bars("Fine-tuning photographs", "pictures/s", bars)], note)
-    return (
-        f"{table}\n\n{ratios}\n\n![Pictures per second of fine-tuning](fine-tune.svg)\n\n```text\n{found['about']}\n```"
+    plots.bars(
+        bench.ROOT / "docs/fine-tune.svg", [plots.Bars("Fine-tuning photographs", "pictures/s", bars(found))], note
     )
+    return (
+        f"{table}\n\n{ratios}\n\n![Pictures per second of fine-tuning](fine-tune.svg)\n\n"
+        f"```text\n{found['about']}\n{rivals.told(found['versions'])}\n```"
+    )
+
+
+def rates(found: Mapping[str, Any]) -> dict[str, float]:
+    """Give the median of each side's rounds, pictures/s."""
+    return {name: statistics.median(one["pictures_per_s"]) for name, one in found["sides"].items()}
+
+
+def both_epochs(rate: Mapping[str, float]) -> float:
+    """Give the pictures/s of fastai's `fine_tune(1)`: its two epochs see every picture once each."""
+    return 2 / (1 / rate["fastai, fine_tune(1), head"] + 1 / rate["fastai, fine_tune(1), everything"])
+
+
+def bars(found: Mapping[str, Any]) -> list[plots.Bar]:
+    return [
+        plots.Bar(name, *plots.spread(one["pictures_per_s"]), ours=name.startswith("ours"))
+        for name, one in found["sides"].items()
+    ]
 
 
 def gain_words(runs: list[Mapping[str, Any]]) -> str:

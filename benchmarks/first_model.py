@@ -210,7 +210,9 @@ def draw(kept: Mapping[str, Any]) -> None:
         f"**{wall:.0f} times** as soon, with {work:.0f} times less work of the processor.\n\n"
         "![Seconds to a first model](first-model.svg)\n"
     )
-    plots.into_page(PAGE, "first-model", f"{table}\n\n{words}\n```text\n{kept['about']}\n```")
+    plots.into_page(
+        PAGE, "first-model", f"{table}\n\n{words}\n```text\n{kept['about']}\n{rivals.told(theirs[0]['versions'])}\n```"
+    )
     bars = [
         plots.Bar(name.replace("`", ""), median(values), min(values), max(values), ours=some is mine)
         for name, some in sides.items()

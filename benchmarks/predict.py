@@ -96,6 +96,7 @@ def against_rivals(run: Path, pictures: Path, repeats: int, folder: Path) -> Ite
     taken: dict[str, list[float]] = {name: [] for name in names}
     loops: dict[str, list[float]] = {name: [] for name in names}
     cpu: dict[str, list[float]] = {name: [] for name in names}
+    versions: dict[str, str] = {}
     for turn in range(repeats):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             python, modules, predict = contestants[name]
@@ -105,9 +106,11 @@ def against_rivals(run: Path, pictures: Path, repeats: int, folder: Path) -> Ite
             taken[name].append(time.perf_counter() - started)
             cpu[name].append(children_s() - before_s)
             loops[name] += [told["loop_s"]] if "loop_s" in told else []
+            versions |= told.get("versions", {})
             print(f"{name}: {taken[name][-1]:.1f} s, {cpu[name][-1]:.1f} s of the processor", flush=True)
         agreement = {name: agree(folder / "0.csv", folder / f"{number}.csv") for number, name in enumerate(names)}
-        yield {"N": N, "first_s": first_s, "seconds": taken, "cpu": cpu, "loops": loops, "agreement": agreement}
+        measured = {"seconds": taken, "cpu": cpu, "loops": loops, "agreement": agreement}
+        yield {"N": N, "first_s": first_s, "versions": versions, **measured}
     print({name: round(share, 4) for name, share in agreement.items()})
 
 
@@ -242,6 +245,7 @@ def draw_rivals(found: dict[str, Any]) -> str:
     plots.bars(bench.ROOT / "docs/predict-rivals.svg", bars, note)
     told = f"{N:,} photographs, {rounds} round{'s' * (rounds > 1)}, start included; load of the two cores before: {load(found)}."
     first = f"The first time, when the file for OpenVINO is written, Linnaeus took {found['first_s']:.0f} s."
+    first = f"{first} {rivals.told(found['versions']).capitalize()}."
     return f"{told}\n\n{plots.table(head, rows)}\n\n{first}\n\n![Processor time of a picture](predict-rivals.svg)"
 
 

@@ -2,9 +2,9 @@
 
     python benchmarks/readme.py
 
-Reads docs/first-job.json, docs/decode.json, docs/fine-tune.json, docs/first-model.json, docs/predict-speed.json and
-benchmarks/cifar10.jsonl, and writes between the marks `accuracy`, `decode` and `beside` of README.md and README.zh-CN.md, and
-docs/beside.svg. A test compares them.
+Reads docs/first-job.json, docs/cifar10-lessons.json, docs/decode.json, docs/fine-tune.json, docs/first-model.json,
+docs/predict-speed.json, docs/predict-start.json and benchmarks/cifar10.jsonl, and writes between the marks `accuracy`, `lessons`,
+`decode`, `beside` and `start` of README.md and README.zh-CN.md, and docs/beside.svg. A test compares them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main() -> None:
     for page in PAGES:
         for name, table in TABLES.items():
             plots.into_page(page, name, table())
-    plots.bars(PLOT, bars(), "EfficientNet-Lite0, photographs of flowers, two cores")
+    plots.bars(PLOT, bars(), "two cores; but for CIFAR-10: photographs of flowers, EfficientNet-Lite0")
     print("\n\n".join(table() for table in TABLES.values()))
 
 
@@ -94,24 +94,52 @@ def took(seconds: Sequence[float]) -> str:
     return f"{statistics.median(seconds):.0f} ({min(seconds):.0f} to {max(seconds):.0f})"
 
 
+def lessons() -> str:
+    """Lay out how soon we are as accurate as the lessons."""
+
+    def reached(one: Mapping[str, Any], seconds: str) -> str:
+        return f"{100 * one['accuracy']:.1f} % in {one[seconds]:.0f} s"
+
+    rows = [
+        (f"{lesson['name']}, its best epoch", reached(lesson, "seconds"), reached(ours, "learned_s"),
+         *(times(lesson["seconds"], ours[kind]) for kind in ("learned_s", "seconds")))
+        for lesson, ours in cifar10.beside_lessons() if ours is not None
+    ]  # fmt: skip
+    return plots.table(("CIFAR-10 from nothing", "the lesson", "Linnaeus", "times", "to the whole report"), rows)
+
+
 def decode() -> str:
     """Lay out how much sooner photographs are at the network's size than with other programs."""
-    sets = [{side: decoding.Rates(**found) for side, found in one["sides"].items()} for one in kept("decode")["sets"]]
+    sets = decoded()
     rows = [
-        (name, *(f"{statistics.median(decoding.ratios(rates, name)):.2g} times" for rates in sets))
-        for name in sets[0]
+        (name, *(f"{statistics.median(decoding.ratios(rates, name)):.2g} times" for rates in sets.values()))
+        for name in next(iter(sets.values()))
         if not name.startswith(("limit", "Linnaeus"))
     ]
-    return plots.table(("beside", *(one["title"] for one in kept("decode")["sets"])), rows)
+    return plots.table(("beside", *sets), rows)
+
+
+def decoded() -> dict[str, dict[str, decoding.Rates]]:
+    """Give the rates of all sides for each set of photographs."""
+    return decoding.rates_of(kept("decode"))
+
+
+def start() -> str:
+    """Lay out how long one picture takes in a new process."""
+    names = {
+        "--help": "`linnaeus --help`",
+        "kept": "`linnaeus predict` of one picture, the runtime's file kept",
+        "pytorch": "`linnaeus predict` of one picture by PyTorch",
+    }
+    found = kept("predict-start")["seconds"]
+    rows = [(words, plots.spread(found[name])) for name, words in names.items()]
+    return plots.table(("in a new process", "seconds: median (least to most)"), rows)
 
 
 def beside() -> str:
     """Lay out ours beside other programs."""
     first, ours = first_models(), "Linnaeus"
-    tuned = {name: one["pictures_per_s"] for name, one in kept("fine-tune")["speed"]["sides"].items()}
-    predicted = predictions()
-    # fastai's two epochs see every picture once each.
-    fastai = 2 / (1 / tuned["fastai, fine_tune(1), head"] + 1 / tuned["fastai, fine_tune(1), everything"])
+    tuned, predicted = fine_tune.rates(kept("fine-tune")["speed"]), predictions()
     rows = [
         (
             "a first model, from the command to the report",
@@ -119,7 +147,9 @@ def beside() -> str:
             f"fastai `fine_tune(1)`: {first['fastai'][0]:.0f} s, {first['fastai'][1]:.1f} % right",
             f"{first['fastai'][0] / first['ours'][0]:.0f}",
         ),
-        tuning("fine-tuning as it is by default", tuned["ours, as it is by default"], fastai, tuned),
+        tuning(
+            "fine-tuning as it is by default", tuned["ours, as it is by default"], fine_tune.both_epochs(tuned), tuned
+        ),
         tuning(
             "fine-tuning every layer",
             tuned["ours, everything trained"],
@@ -167,23 +197,30 @@ def times(ours: float, theirs: float) -> str:
 
 
 def bars() -> list[plots.Bars]:
-    tuned = {name: one["pictures_per_s"] for name, one in kept("fine-tune")["speed"]["sides"].items()}
     names = {"ours": "linnaeus train --effort quick", "fastai": "fastai, fine_tune(1)"}
     first = [plots.Bar(names[side], found[0], ours=side == "ours") for side, found in first_models().items()]
-    tuning_ = [plots.Bar(name, value, ours=name.startswith("ours")) for name, value in tuned.items()]
     predicted = [
         plots.Bar(name, value, ours=name == "Linnaeus")
         for name, value in predictions().items()
         if name in ("Linnaeus", *OTHERS)
     ]
+    lessons_ = []
+    for lesson, ours in cifar10.beside_lessons():
+        told = [(lesson["name"], lesson, "seconds")]
+        told += [(" ".join((cifar10.SHORT, *ours["options"])), ours, "learned_s")] if ours else []
+        lessons_ += [
+            plots.Bar(f"{name}, {one['accuracy']:.1%}", one[kind], ours=one is ours) for name, one, kind in told
+        ]
     return [
+        *(decoding.chart(title, rates) for title, rates in decoded().items()),
+        plots.Bars("CIFAR-10 from nothing, to the weights", "s", lessons_),
         plots.Bars("To a first, tested model", "s", first),
-        plots.Bars("Fine-tuning", "pictures/s", tuning_),
+        plots.Bars("Fine-tuning", "pictures/s", fine_tune.bars(kept("fine-tune")["speed"])),
         plots.Bars("Predicting, JPEG files to CSV", "pictures/s", predicted),
     ]
 
 
-TABLES = {"accuracy": accuracy, "decode": decode, "beside": beside}
+TABLES = {"accuracy": accuracy, "lessons": lessons, "decode": decode, "beside": beside, "start": start}
 
 
 if __name__ == "__main__":

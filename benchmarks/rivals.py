@@ -42,3 +42,8 @@ def ask(name: str, script: str, *arguments: str, environment: dict[str, str] | N
     if done.returncode:
         raise SystemExit(f"{name} failed:\n{done.stderr[-3000:]}")
     return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def told(versions: dict[str, str]) -> str:
+    """Name what was beside us, for below a table."""
+    return "beside " + ", ".join(f"{name} {number}" for name, number in versions.items())
