@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
 AUTO, PYTORCH = "auto", "pytorch"
 ORDER = ("openvino", "onnx")
-"""What "auto" tries, the fastest first (docs/benchmark.md, EfficientNet-Lite0)."""
+"""What "auto" tries: neither is always ahead (docs/benchmark.md), and OpenVINO's file is written in a third of the time."""
 PAYS_FROM = 1000
-"""Writing a network for another runtime takes 6 to 10 s. So many pictures give a third of that back at once (EfficientNet-Lite0,
-two cores), and every later call starts two to three seconds sooner."""
+"""Writing a network for another runtime takes 3 to 10 s. So many pictures give a third of that back at once (EfficientNet-Lite0,
+two cores), and every later call starts two seconds sooner."""
 PROOF_PICTURES = 32
 RECORD = "proof.json"
 
@@ -54,7 +54,7 @@ def open_fastest(
         model: A run, a model folder, or an exported file, which is taken as it is.
         first: The first pictures that it will be asked about; as many as PAYS_FROM where there are so many.
         on: "auto", "pytorch", or the name of a target. "auto" takes what was written and proven before; writes a
-            file for the fastest runtime that is installed, where there are PAYS_FROM pictures; and else PyTorch.
+            file for the first runtime of ORDER that is installed, where there are PAYS_FROM pictures; and else PyTorch.
         trust_code: See `Classifier.load`.
         say: Takes a line for a person.
 
