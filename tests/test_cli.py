@@ -32,6 +32,9 @@ COMMANDS = [
 ]
 
 
+HELP = "from linnaeus.cli import app\ntry:\n    app('--help')\nexcept SystemExit:\n    pass"
+
+
 def without_torch(code):
     """Run code in a fresh interpreter; it ends by printing whether torch was imported."""
     done = subprocess.run(
@@ -41,6 +44,12 @@ def without_torch(code):
     return done.stdout.splitlines()[-1] == "False"
 
 
+def test_help_waits_for_no_library_of_numbers_or_tables():
+    code = f"{HELP}\nimport sys\nprint({{'numpy', 'scipy', 'pyarrow', 'PIL', 'cv2'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "set()", done.stderr
+
+
 @pytest.mark.parametrize(
     "code",
     [
@@ -48,7 +57,7 @@ def without_torch(code):
         "import linnaeus.cli",
         "import linnaeus.config, linnaeus.records, linnaeus.metrics, linnaeus.run",
         "import linnaeus.data.sources, linnaeus.data.catalog, linnaeus.data.decode, linnaeus.data.cache",
-        "from linnaeus.cli import app\ntry:\n    app('--help')\nexcept SystemExit:\n    pass",
+        HELP,
         "from linnaeus.cli import app\ntry:\n    app('train --help')\nexcept SystemExit:\n    pass",
     ],
 )
