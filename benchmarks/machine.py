@@ -10,7 +10,7 @@ Pictures per second, median of 3 with spread; each table has all its sides in on
   own; and kept in one arena, as it is.
 * ways: steps of training in both precisions and both orders in memory, in pieces with one thread each, with one thread,
   and with PyTorch's threads.
-* busy: training and inference beside a program that never rests on core 0, as a share of what the idle machine does, and of
+* busy: training, inference and predicting from files with OpenVINO beside a program that never rests on core 0, as a share of what the idle machine does, and of
   the ideal: that program takes half of a core, the rest is ours.
 * compile: what torch.compile costs and brings.
 """
@@ -25,9 +25,11 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -44,11 +46,15 @@ from linnaeus.nn import zoo
 from linnaeus.nn.depthwise import ease_depthwise
 from linnaeus.nn.input import FromBytes
 from linnaeus.records import Preprocessing
+from linnaeus.tables import TableWriter
+from linnaeus.targets.fastest import open_fastest
+from linnaeus.verbs.predict import predict
 
 HOW = Preprocessing(224, resize_px=256)
 PICTURES = {"bf16": 240, "fp32": 120}
 TRAINED = (("tf_efficientnet_lite0", 224, 8), ("resnet18", 224, 8), ("small-32", 32, 256))
 CORES = cores_here()
+FILES = [str(path) for path in sorted(bench.FLOWERS.glob("*/*.jpg"))[::40]]
 
 
 def main() -> None:
@@ -156,9 +162,11 @@ def busy_table() -> str:
         sides[f"training {name}, PyTorch's threads"] = count, step_of(name, size, count, "bf16", "channels-last", 0)
     sides["inference, pieces"] = 64, answering(network, pictures, engine)
     sides["inference, PyTorch's threads"] = 64, lambda: shared(network, pictures, engine)
-    idle = {name: rates([work], count)[0] for name, (count, work) in sides.items()}
-    with busy_core():
-        busy = {name: rates([work], count)[0] for name, (count, work) in sides.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        sides["predicting, JPEG files to CSV, OpenVINO in fp32"] = len(FILES), predicting(Path(folder))
+        idle = {name: rates([work], count)[0] for name, (count, work) in sides.items()}
+        with busy_core():
+            busy = {name: rates([work], count)[0] for name, (count, work) in sides.items()}
     rows = []
     for name in sides:
         work, share = name.partition(",")[0], statistics.median(busy[name]) / statistics.median(idle[name])
@@ -170,6 +178,19 @@ def busy_table() -> str:
         )
     head = ("bf16", "idle, pictures/s", "beside a busy program", "of idle", "times slower than the ideal")
     return plots.table(head, rows)
+
+
+def predicting(folder: Path) -> Callable[[], object]:
+    """Answer for photographs as the command does where a runtime's file is kept; the model is trained here."""
+    run = bench.train_run(bench.FLOWERS, folder / "run", "--effort", "quick")
+    model = open_fastest(run, FILES, on="openvino")
+
+    def work() -> None:
+        with TableWriter(folder / "answers.csv") as writer:
+            for answers in predict(model, FILES):
+                writer.write(answers.columns())
+
+    return work
 
 
 def compile_table() -> str:
