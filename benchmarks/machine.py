@@ -10,8 +10,8 @@ Pictures per second, median of 3 with spread; each table has all its sides in on
   own; and kept in one arena, as it is.
 * ways: steps of training in both precisions and both orders in memory, in pieces with one thread each, with one thread,
   and with PyTorch's threads.
-* busy: training, inference and predicting from files with OpenVINO beside a program that never rests on core 0, as a share of what the idle machine does, and of
-  the ideal: that program takes half of a core, the rest is ours.
+* busy: training, inference, and predicting from files with OpenVINO, beside a program that never rests on core 0, as a share
+  of what the idle machine does, and of the ideal: that program takes half of a core, the rest is ours.
 * compile: what torch.compile costs and brings.
 """
 
