@@ -114,8 +114,8 @@ def texture(stored: np.ndarray) -> np.ndarray:
     """Measure how much detail fingerprints [n, BYTES] have to compare: standard deviation in grey levels, [n]."""
     grey = grey_of(stored)
     # At the borders the local mean is lopsided: a mere gradient would look like detail there.
-    inner = (grey - _local_mean(grey, np.ones_like(grey)))[:, BLUR:-BLUR, BLUR:-BLUR]
-    return inner.std(axis=(1, 2))
+    (detail,) = _details_of(np.ones_like(grey), grey)
+    return detail[:, BLUR:-BLUR, BLUR:-BLUR].std(axis=(1, 2))
 
 
 def _refine(here: np.ndarray, there: np.ndarray, warps: np.ndarray, steps: int) -> np.ndarray:
@@ -184,7 +184,7 @@ def _halved(pictures: np.ndarray) -> np.ndarray:
 def _details(here: np.ndarray, there: np.ndarray, warps: np.ndarray) -> np.ndarray:
     """Correlate grey after a local mean is taken off, over the whole overlap."""
     warped, mask = _warped(here, warps)
-    return _cosine(_detail(warped, mask), _detail(there, mask))
+    return _cosine(*_details_of(mask, warped, there))
 
 
 def _tiles(here: np.ndarray, there: np.ndarray, warps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -194,7 +194,7 @@ def _tiles(here: np.ndarray, there: np.ndarray, warps: np.ndarray) -> tuple[np.n
     and so does one round flower with another.
     """
     warped, mask = _warped(here, warps)
-    one, other = _detail(warped, mask), _detail(there, mask)
+    one, other = _details_of(mask, warped, there)
     together, mine, yours, pixels = (_tile_sums(what) for what in (one * other, one * one, other * other, mask))
     energy = np.sqrt(mine * yours)
     level = energy / np.maximum(pixels, 1)
@@ -211,8 +211,10 @@ def _tile_sums(values: np.ndarray) -> np.ndarray:
     return values.reshape(n, TILES, side // TILES, TILES, side // TILES).sum(axis=(2, 4)).reshape(n, TILES**2)
 
 
-def _detail(pictures: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    return (pictures - _local_mean(pictures, mask)) * mask
+def _details_of(mask: np.ndarray, *pictures: np.ndarray) -> list[np.ndarray]:
+    """Take the mean of the pixels within BLUR rows and columns off, of those that the mask has."""
+    counts = np.maximum(_box(mask), 1e-3)
+    return [(one - _box(one * mask) / counts) * mask for one in pictures]
 
 
 def _colours(first: np.ndarray, second: np.ndarray, warps: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
@@ -250,17 +252,15 @@ def _cosine(here: np.ndarray, there: np.ndarray) -> np.ndarray:
     return (here * there).sum(axis=axes) / np.maximum(lengths, 1e-6)
 
 
-def _local_mean(pictures: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Mean of the pixels within BLUR rows and columns that the mask has."""
-    return _box(pictures * mask) / np.maximum(_box(mask), 1e-3)
-
-
 def _box(pictures: np.ndarray) -> np.ndarray:
-    width = 2 * BLUR + 1
-    padded = np.pad(pictures, ((0, 0), (BLUR + 1, BLUR), (BLUR + 1, BLUR))).cumsum(axis=1).cumsum(axis=2)
-    return (
-        padded[:, width:, width:]
-        - padded[:, :-width, width:]
-        - padded[:, width:, :-width]
-        + padded[:, :-width, :-width]
-    )
+    """Add up what lies within BLUR rows and columns of each pixel, [n, S, S]."""
+    side = pictures.shape[1]
+    wide = np.pad(pictures, ((0, 0), (BLUR, BLUR), (BLUR, BLUR)))
+    # Shifted and added: half the time of cumulative sums, and they would round more.
+    rows = wide[:, :side].copy()
+    for step in range(1, 2 * BLUR + 1):
+        rows += wide[:, step : step + side]
+    both = rows[:, :, :side].copy()
+    for step in range(1, 2 * BLUR + 1):
+        both += rows[:, :, step : step + side]
+    return both

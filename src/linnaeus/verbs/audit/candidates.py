@@ -13,7 +13,7 @@ from linnaeus.machine import cores_here
 from linnaeus.verbs.audit.pairs import Pairs
 
 BLOCK = 4096
-"""Pictures that are described, or looked for, at a time."""
+"""Pictures that are described at a time."""
 MOST_BITS = 8
 """Copies in another size, compression or brightness differ in 0 to 3 of 63 bits, unrelated pictures in 31, seldom < 12."""
 LEAST_SIMILAR = 0.7
@@ -44,7 +44,7 @@ def candidates(prints: Fingerprints, rows: np.ndarray, embeddings: np.ndarray | 
     index = Index(described)
     del described  # The index has its own.
     with ThreadPoolExecutor(cores_here(), thread_name_prefix="copies") as pool:
-        windows = pool.map(lambda start: _by_window(index, prints, rows, start), range(len(_STARTS)))
+        windows = pool.map(lambda window: _by_window(index, prints, rows, window), range(len(WINDOWS)))
         found = _best(_once(windows, found))
     found["first"], found["second"] = rows[found["first"]], rows[found["second"]]
     if embeddings is not None:
@@ -69,20 +69,22 @@ def candidates_of_some(prints: Fingerprints, rows: np.ndarray, new: np.ndarray) 
     described = _described(prints, rows)
     found = _once(one[new[one["first"]] | new[one["second"]]] for one in _by_hash(described))
     everyone, newcomers = Index(described), Index(described[fresh])
-    for start in range(len(_STARTS)):
-        found = _once([_by_window(everyone, prints, rows, start, asking=fresh)], found)
+    for window in range(len(WINDOWS)):
+        found = _once([_by_window(everyone, prints, rows, window, asking=fresh)], found)
         # The other way round: what is new may be a part, or the mirror image, of what was there.
-        found = _once([_by_window(newcomers, prints, rows, start, members=fresh)], found)
+        found = _once([_by_window(newcomers, prints, rows, window, members=fresh)], found)
     found = _best(found)
     found["first"], found["second"] = rows[found["first"]], rows[found["second"]]
     return _pairs(found)
 
 
-def _described(prints: Fingerprints, rows: np.ndarray) -> np.ndarray:
-    """Describe whole pictures, float32 [n, D]."""
+def _described(
+    prints: Fingerprints, rows: np.ndarray, window: tuple[float, float, float, float] = WINDOWS[0]
+) -> np.ndarray:
+    """Describe a window of pictures, float32 [n, D]; by default the whole."""
     described = np.empty((len(rows), len(mirror_signs())), np.float32)
     for some in _blocks(len(rows)):
-        described[some] = describe(prints.bytes(rows[some]))
+        described[some] = describe(prints.bytes(rows[some]), window)
     return described
 
 
@@ -101,36 +103,35 @@ def _by_window(
     index: Index,
     prints: Fingerprints,
     rows: np.ndarray,
-    start: int,
+    window: int,
     *,
     asking: np.ndarray | None = None,
     members: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Find what looks like a window of pictures; by default of all among all, by number within `rows`.
+    """Find what looks like a window of pictures, or like its mirror image; by default of all among all, by number within `rows`.
 
     Args:
         index: Whole pictures.
         prints: Fingerprints of all pictures.
         rows: Which of them are searched.
-        start: Number of a window, and of whether to look for its mirror image, in _STARTS.
+        window: Number of one of WINDOWS.
         asking: Numbers of the pictures whose windows are looked for.
         members: Numbers of the pictures in the index.
     """
-    window, mirrored = _STARTS[start]
     asking = np.arange(len(rows)) if asking is None else asking
     members = np.arange(len(rows)) if members is None else members
     place = np.full(len(rows), -1, np.int64)
     place[members] = np.arange(len(members))
     parts = [np.empty(0, _GUESS)]
-    for some in _blocks(len(asking)):
+    for some in _blocks(len(asking), max(BLOCK, index.at_once())):
         here = asking[some]
-        queries = describe(prints.bytes(rows[here]), WINDOWS[window])
-        if mirrored:
-            queries *= mirror_signs()
-        found = index.search(queries, count=EACH, least=LEAST_SIMILAR, own=place[here])
-        who, column = np.nonzero(found.rows >= 0)
-        second, similarity = members[found.rows[who, column]], found.similarities[who, column]
-        parts.append(_guesses(here[who], second, start, similarity))
+        described = _described(prints, rows[here], WINDOWS[window])
+        for mirrored in (False, True):
+            queries = described * mirror_signs() if mirrored else described
+            found = index.search(queries, count=EACH, least=LEAST_SIMILAR, own=place[here])
+            who, column = np.nonzero(found.rows >= 0)
+            second, similarity = members[found.rows[who, column]], found.similarities[who, column]
+            parts.append(_guesses(here[who], second, _STARTS.index((window, mirrored)), similarity))
     return np.concatenate(parts)
 
 
@@ -197,5 +198,5 @@ def _best(guesses: np.ndarray, keep: int = KEPT) -> np.ndarray:
     return guesses[rank < keep]
 
 
-def _blocks(count: int) -> Iterator[slice]:
-    return (slice(begin, begin + BLOCK) for begin in range(0, count, BLOCK))
+def _blocks(count: int, size: int = BLOCK) -> Iterator[slice]:
+    return (slice(begin, begin + size) for begin in range(0, count, size))
