@@ -6,6 +6,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from linnaeus.config import SplitSettings
+from linnaeus.data.alignment import _details_of
 from linnaeus.data.cache import scan
 from linnaeus.records import Dataset, Example, Place, Preprocessing
 from linnaeus.verbs.audit import account, audit, find_copies
@@ -302,6 +303,16 @@ def chain(count):
     """Pairs 0-1, 1-2, 2-3 ..."""
     steps = np.arange(count - 1)
     return Pairs(steps, steps + 1, np.tile([0.0, 1.0, 0.0, 1.0], (count - 1, 1)), np.full(count - 1, 0.9))
+
+
+def test_details_are_what_the_pixels_around_do_not_have():
+    draw = np.random.default_rng(0)
+    picture, mask = draw.normal(size=(2, 9, 9)), (draw.random((2, 9, 9)) < 0.8).astype(float)
+    (found,) = _details_of(mask, picture)
+    for n, row, column in ((0, 0, 0), (0, 4, 5), (1, 8, 2), (1, 2, 8)):
+        around = np.s_[n, max(0, row - 2) : row + 3, max(0, column - 2) : column + 3]
+        mean = (picture[around] * mask[around]).sum() / mask[around].sum()
+        assert found[n, row, column] == pytest.approx((picture[n, row, column] - mean) * mask[n, row, column])
 
 
 def test_a_chain_does_not_join_what_its_ends_do_not_share():

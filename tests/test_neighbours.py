@@ -41,6 +41,27 @@ def test_a_large_set_is_searched_in_cells_and_finds_what_is_near(monkeypatch):
     assert (found == np.arange(2000)).mean() > 0.98
 
 
+def test_a_query_finds_the_same_however_many_are_asked_at_once(monkeypatch):
+    monkeypatch.setattr(module, "EXACT_UP_TO", 1000)
+    vectors = unit(8000)
+    index, queries = Index(vectors), near(vectors[:300])
+    together = index.search(queries, count=3)
+    for size in (1, 7):
+        monkeypatch.setattr(Index, "at_once", lambda self, probes=None, size=size: size)
+        apart = index.search(queries, count=3)
+        assert np.array_equal(apart.rows, together.rows)
+        assert apart.similarities == pytest.approx(together.similarities, abs=1e-6)
+
+
+@pytest.mark.parametrize("n", [4000, 40_000])
+def test_a_cell_is_visited_by_many_queries_however_many_cells_there_are(monkeypatch, n):
+    monkeypatch.setattr(module, "EXACT_UP_TO", 1000)
+    monkeypatch.setattr(module, "QUERIES_AT_ONCE", 64)
+    index = Index(unit(n))
+    visits = index._visits(unit(index.at_once(), seed=5), index._probes)
+    assert np.mean([len(asking) for _, asking in visits]) > module.VISITORS / 2
+
+
 def test_each_query_looks_at_a_small_share_of_a_large_set(monkeypatch):
     monkeypatch.setattr(module, "EXACT_UP_TO", 1000)
     index = Index(unit(20_000))
