@@ -114,7 +114,7 @@ def main() -> None:
 
 
 def measured(rounds: int, every: int) -> dict[str, Any]:
-    """Measure small and large photographs; take every so-manieth flower."""
+    """Measure small and large photographs; take every N-th flower."""
     about = bench.header()
     print(about)
     rivals.python("fastai")

@@ -131,7 +131,7 @@ def main() -> None:
                 KEPT.write_text(json.dumps(kept, indent=1) + "\n")
         if "gain" in asked.what:
             for seed in asked.seeds.split(","):
-                gains = kept.setdefault("gain", {"about": bench.header(), "runs": {}})
+                gains = kept.setdefault("gain", {"runs": {}})
                 if asked.again or seed not in gains["runs"]:
                     gains["runs"][seed] = gain(asked.pictures, seed, Path(folder) / seed)
                 KEPT.write_text(json.dumps(kept, indent=1) + "\n")
@@ -231,7 +231,7 @@ def gain(pictures: Path, seed: str, folder: Path) -> dict[str, Any]:
     """Train the head alone and the default, on one split."""
     folder.mkdir(parents=True)
     kept = ("accuracy", "n", "seconds", "processor_s", "waited", "pictures_per_s", "stages")
-    found = {}
+    found: dict[str, Any] = {"about": bench.header()}
     for effort in ("quick", "balanced"):
         options = ("--effort", effort, "--seed", seed, "--set", f"split.salt=seed {seed}")
         run = linnaeus(pictures, folder / effort, *options)

@@ -29,6 +29,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import numpy as np
@@ -219,9 +220,11 @@ def compile_table() -> str:
 @contextmanager
 def busy_core() -> Iterator[None]:
     """Let another program never rest on core 0."""
-    process = multiprocessing.get_context("spawn").Process(target=_spin, daemon=True)
+    context = multiprocessing.get_context("spawn")
+    begun = context.Event()
+    process = context.Process(target=_spin, args=(begun,), daemon=True)
     process.start()
-    time.sleep(1)
+    begun.wait()
     try:
         yield
     finally:
@@ -229,8 +232,9 @@ def busy_core() -> Iterator[None]:
         process.join()
 
 
-def _spin() -> None:
+def _spin(begun: Event) -> None:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    begun.set()
     while True:
         pass
 

@@ -106,9 +106,9 @@ def draw(found: dict[str, Any]) -> None:
             f"{package} {plots.number(s)}" for package, s in found["imports"][name].items() if s >= 0.02
         )
         stages = [median(values) for values in zip(*found["stages"].get(name, []), strict=True)]
-        parts = (
-            [*map(plots.number, stages), plots.number(median(seconds) - sum(stages))] if stages else ["", "", "", ""]
-        )
+        # Stages are those of other processes than the whole: their sum may be a little more.
+        rest = median(seconds) - sum(stages)
+        parts = [*map(plots.number, stages), plots.number(rest) if rest > 0 else "0"] if stages else [""] * 4
         rows.append((names[name], plots.spread(seconds), *parts, packages))
     head = ("one picture", "s", "importing", "opening the model", "answering", "the command line, and ending")
     told = plots.table((*head, "importing, s (slower than without the clock)"), rows)

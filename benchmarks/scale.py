@@ -86,9 +86,11 @@ def commands(what: str, size: int, arguments: argparse.Namespace) -> dict[str, A
     with tempfile.TemporaryDirectory(dir=arguments.work) as name:
         folder = Path(name)
         pictures, classes = (size, CLASSES) if what == "pictures" else (SHARED_OUT, size)
-        source = arguments.pictures or folder / "pictures"
+        source = (arguments.pictures or folder) / f"{pictures} of {classes} classes"
         if not source.is_dir():
-            write_pictures(source, pictures, classes)
+            # Whole or not at all: a call that is stopped leaves nothing that looks like pictures.
+            write_pictures(source.with_suffix(".unfinished"), pictures, classes)
+            source.with_suffix(".unfinished").rename(source)
         asked = source
         if what == "classes":
             # A table of all pictures by 10,000 classes would have gigabytes.

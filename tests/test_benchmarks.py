@@ -48,7 +48,7 @@ def test_rounds_of_fine_tuning_are_put_together():
     once = kept("fine-tune")["speed"]
     twice = once | fine_tune.merged(once, once)
     assert fine_tune.rates(twice) == fine_tune.rates(once)
-    assert "2 rounds" in fine_tune.speed_words(twice)
+    assert f"{2 * len(once['sides']['timm']['pictures_per_s'])} rounds" in fine_tune.speed_words(twice)
 
 
 def test_first_models_are_not_compared_on_other_pictures(capsys):

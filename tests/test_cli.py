@@ -47,7 +47,8 @@ def without_torch(code):
 def test_help_waits_for_no_library_of_numbers_or_tables():
     code = f"{HELP}\nimport sys\nprint({{'numpy', 'scipy', 'pyarrow', 'PIL', 'cv2'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.splitlines()[-1] == "set()", done.stderr
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "set()"
 
 
 @pytest.mark.parametrize(

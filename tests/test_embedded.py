@@ -53,15 +53,16 @@ def test_a_folder_of_shards_gives_the_split_of_each_name(tmp_path):
 
 @pytest.mark.parametrize("above", ["", "default/"])
 def test_a_folder_for_each_side_gives_the_split(tmp_path, above):
-    for side in ("train", "validation"):
+    for side in ("partial-train", "validation"):
         for number in (0, 1):
             shard(tmp_path / f"hub/{above}{side}/000{number}.parquet", held(f"{side} {number}".encode()), ["ant"])
     dataset = opened(tmp_path / "hub", tmp_path / "cache")
     assert [example.split for example in dataset.examples] == ["train", "train", "val", "val"]
-    assert [example.id for example in dataset.examples][1:3] == ["train/0001.parquet#0", "validation/0000.parquet#0"]
-    assert data(dataset)[1:3] == [b"train 1", b"validation 0"]
+    ids = [example.id for example in dataset.examples]
+    assert ids[1:3] == ["partial-train/0001.parquet#0", "validation/0000.parquet#0"]
+    assert data(dataset)[1:3] == [b"partial-train 1", b"validation 0"]
     (tmp_path / f"hub/{above}validation").rename(tmp_path / f"hub/{above}test")
-    assert opened(tmp_path / "hub", tmp_path / "cache").examples[0].split == "test"
+    assert opened(tmp_path / "hub", tmp_path / "cache").examples[-1].split == "test"
 
 
 def test_plain_binary_columns_and_words_as_labels_work(tmp_path):

@@ -57,9 +57,27 @@ def test_a_query_finds_the_same_however_many_are_asked_at_once(monkeypatch):
 def test_a_cell_is_visited_by_many_queries_however_many_cells_there_are(monkeypatch, n):
     monkeypatch.setattr(module, "EXACT_UP_TO", 1000)
     monkeypatch.setattr(module, "QUERIES_AT_ONCE", 64)
-    index = Index(unit(n))
-    visits = index._visits(unit(index.at_once(), seed=5), index._probes)
-    assert np.mean([len(asking) for _, asking in visits]) > module.VISITORS / 2
+    index, visitors, original = Index(unit(n)), [], Index._visits
+
+    def visits(self, queries, probes):
+        for cell, asking in original(self, queries, probes):
+            visitors.extend([len(asking)] * (self is index))
+            yield cell, asking
+
+    monkeypatch.setattr(Index, "_visits", visits)
+    index.search(unit(3 * index.at_once(), seed=5), count=1)
+    assert np.mean(visitors) > module.VISITORS / 2
+
+
+def test_a_cell_that_all_look_into_is_visited_in_pieces(monkeypatch):
+    monkeypatch.setattr(module, "EXACT_UP_TO", 1000)
+    monkeypatch.setattr(module, "QUERIES_AT_ONCE", 64)
+    monkeypatch.setattr(Index, "at_once", lambda *_: 500)
+    index, most = Index(unit(4000)), []
+    original = module._keep_best
+    monkeypatch.setattr(module, "_keep_best", lambda found, *rest: (most.append(len(found)), original(found, *rest)))
+    index.search(near(np.repeat(unit(1), 500, axis=0), noise=0.01), count=1)
+    assert max(most) == 64
 
 
 def test_each_query_looks_at_a_small_share_of_a_large_set(monkeypatch):

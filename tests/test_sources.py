@@ -89,12 +89,12 @@ def test_parquet_with_bytes_and_parquet_with_paths_are_told_apart(tmp_path):
 
 def test_what_lies_beside_parquet_with_pictures_is_told(tmp_path):
     folder = tmp_path / "both"
-    for name in ("README.md", ".gitattributes", "wolf/1.jpg"):
+    for name in ("README.md", ".gitattributes", "wolf/1.jpg", "data/notes.txt"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
-    pq.write_table(pa.table({"image": [b"A", b"B"], "label": ["x", "y"]}), folder / "train.parquet")
+    pq.write_table(pa.table({"image": [b"A", b"B"], "label": ["x", "y"]}), folder / "data/train.parquet")
     (beside,) = (one for one in opened(folder, tmp_path).findings if one.kind == "other files")
-    assert beside.ids == ("README.md", "wolf")
+    assert beside.ids == ("README.md", "data/notes.txt", "wolf")
 
 
 def test_a_folder_named_like_a_built_in_set_is_taken_with_a_note(tmp_path, monkeypatch):

@@ -348,8 +348,8 @@ class Recipe(Settings):
     seed: int = Field(default=0, ge=0, lt=2**31)
     """Same seed, same machine: the same weights."""
     effort: Literal["quick", "balanced", "best"] = "balanced"
-    """How far to go with what is left open. quick: a solved head, in half a minute. balanced: fine-tuned, in some minutes for a
-    few thousand photographs. best: some times as long."""
+    """How far to go with what is left open. quick: a solved head, in half a minute for a few thousand
+    photographs. balanced: fine-tuned, in some minutes. best: some times as long."""
     budget_s: float | None = Field(default=None, gt=0)
     """Wall-clock time for everything, evaluation and report included, in seconds."""
 

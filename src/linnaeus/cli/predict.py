@@ -48,7 +48,7 @@ def predict(
     unknown
         Answer "unknown" for pictures that look like none of the classes.
     on
-        What computes: auto takes the fastest runtime that pays and answers as PyTorch does; or pytorch, openvino, onnx ...
+        What computes: auto takes a faster runtime where it pays and answers as PyTorch does; or pytorch, openvino, onnx ...
     """
     from linnaeus.data.inputs import expand_inputs
     from linnaeus.tables import TableWriter

@@ -56,7 +56,7 @@ def train(
     epochs
         Passes over the training pictures.
     effort
-        How far to go: quick (a solved head, in seconds), balanced or best (some times as long).
+        How far to go: quick (a solved head, soonest), balanced or best (some times as long).
     budget
         Wall-clock time for everything, report included: 90s, 10m, 2h.
     seed

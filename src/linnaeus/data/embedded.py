@@ -51,28 +51,35 @@ class _Columns:
 def find_embedded(path: Path) -> list[Path]:
     """Find the Parquet files with picture bytes: the file itself, or those in a folder.
 
-    They may lie in its folder "data" instead, or in folders named by the sides of a split, as in "train/0000.parquet";
-    these may be in a folder of their own, such as "default", if it is the only one.
+    They may lie in its folder "data" instead, or in folders named by the sides of a split, as in "train/0000.parquet" (or
+    "partial-train", of which the Hub has converted a part); these may be in a folder of their own, such as "default", if it
+    is the only one.
     """
     if path.is_file():
         return [path] if path.suffix.lower() in (".parquet", ".pq") and _picture_column(path) else []
-    for folders in ([path], [path / "data"], _sides(path), *map(_sides, _only(_folders(path)))):
+    for folders in _places(path):
         found = sorted(file for folder in folders for file in folder.glob("*.parquet") if not is_hidden(file.name))
         if found and _picture_column(found[0]):
             return found
     return []
 
 
+def _places(path: Path) -> Iterator[list[Path]]:
+    """Yield the folders in which the files of a folder may lie, until they are found."""
+    yield [path]
+    yield [path / "data"]
+    folders = _folders(path)
+    yield [folder for folder in folders if _side_of(folder.name)]
+    if len(folders) == 1:
+        yield [folder for folder in _folders(folders[0]) if _side_of(folder.name)]
+
+
 def _folders(path: Path) -> list[Path]:
     return [inner for inner in path.iterdir() if not is_hidden(inner.name) and inner.is_dir()]
 
 
-def _sides(path: Path) -> list[Path]:
-    return [folder for folder in _folders(path) if split_of(folder.name)]
-
-
-def _only(paths: list[Path]) -> list[Path]:
-    return paths if len(paths) == 1 else []
+def _side_of(folder: str) -> str | None:
+    return split_of(folder.removeprefix("partial-"))
 
 
 def list_embedded(
@@ -90,7 +97,7 @@ def list_embedded(
     """
     import pyarrow as pa
 
-    columns = [_columns(file, source) for file in files]
+    columns = [_columns(file, f"{source}: {name}") for file, name in zip(files, _ids(files), strict=True)]
     if len({column.classes for column in columns}) > 1:
         raise SourceError(f"{source} should name the same classes in each of its files.", got="different class names")
 
@@ -102,11 +109,7 @@ def list_embedded(
 
     shared = [name for name in columns[0].further if all(name in one.further for one in columns)]
     columns = [replace(one, further=tuple(shared)) for one in columns]
-    # Names of folders may say the split, and are in no key of files.
-    places = (
-        "" if len({file.parent for file in files}) == 1 else sha256("\n".join(_ids(files)).encode()).hexdigest()[:8]
-    )
-    folder = build_once(cache_dir / "parquet" / f"{file_key(files)}{places}-{VERSION}", build)
+    folder = build_once(cache_dir / "parquet" / f"{file_key(files)}{_places_key(files)}-{VERSION}", build)
     examples, findings = _read_index(folder)
     if not examples:
         raise SourceError(f"{source} should hold pictures with labels.", got="0 of them")
@@ -146,11 +149,17 @@ def _ids(files: Sequence[Path]) -> list[str]:
     return [file.relative_to(above).as_posix() for file in files]
 
 
+def _places_key(files: Sequence[Path]) -> str:
+    """Name the folders of files that lie in several: they say the split, and `file_key` looks at files only."""
+    names = _ids(files)
+    return sha256("\n".join(names).encode("utf-8", "surrogateescape")).hexdigest()[:8] if "/" in names[0] else ""
+
+
 def _split_of_file(name: str, files: int) -> str:
     """Read the part from a file's folder, or the first word of its name; of several files any word, if no other says another."""
     folder, _, file = name.rpartition("/")
     words = re.split(r"[-_.]", file)[:-1]
-    found = {split_of(word) for word in ([folder] if folder else words if files > 1 else words[:1])} - {None}
+    found = {_side_of(word) for word in ([folder] if folder else words if files > 1 else words[:1])} - {None}
     return found.pop() or "" if len(found) == 1 else ""
 
 
@@ -242,13 +251,13 @@ def _holds_bytes(kind: pa.DataType) -> bool:
 
 
 def _columns(file: Path, source: str) -> _Columns:
-    """Find the columns of one file by type and name."""
+    """Find the columns of one file by type and name; `source` names it in errors."""
     import pyarrow.parquet as pq
     import pyarrow.types as types
 
     picture = _picture_column(file)
     if picture is None:
-        raise SourceError(f"{source}: {file.name} should be Parquet with a column of picture bytes.", got="none")
+        raise SourceError(f"{source} should be Parquet with a column of picture bytes.", got="none")
     schema: pa.Schema = pq.read_schema(file)
     described = _class_labels(schema)
     by_name = {name.lower(): name for name in reversed(schema.names) if name != picture}
@@ -257,7 +266,7 @@ def _columns(file: Path, source: str) -> _Columns:
         label = next(iter(described))
     if label is None or types.is_nested(schema.field(label).type):
         raise SourceError(
-            f"{source}: {file.name} should have one label for each picture.",
+            f"{source} should have one label for each picture.",
             got=f"columns {', '.join(schema.names)}" if label is None else f"several labels in column {label}",
             fix=f"name the column {', '.join(LABELS)}.",
         )

@@ -93,9 +93,11 @@ def _open_folder(path: Path, name: str, typed: str, cache_dir: Path, progress: P
 
 
 def _beside(folder: Path, files: list[Path]) -> tuple[Finding, ...]:
-    """Say what a folder holds beside the files that were read, and the folders they are in."""
-    read = {file.relative_to(folder).parts[0] for file in files}
-    names = sorted(printable(name) for name in os.listdir(folder) if not is_hidden(name) and name not in read)
+    """Say what lies beside the files that were read, in their folders and in those above, down from the given one."""
+    read = {one for file in files for one in (file, *file.parents)}
+    looked = [one for one in read if one == folder or (folder in one.parents and one.is_dir())]
+    others = [one for inner in looked for one in inner.iterdir() if not is_hidden(one.name) and one not in read]
+    names = sorted(printable(one.relative_to(folder).as_posix()) for one in others)
     evidence = f"{len(names)} files or folders lie beside the Parquet files with pictures, and are not read"
     return (Finding("other files", tuple(names), evidence, "note"),) if names else ()
 

@@ -112,16 +112,17 @@ class Index:
     def _search_some(
         self, queries: np.ndarray, own: np.ndarray, rows: np.ndarray, similarities: np.ndarray, probes: int
     ) -> None:
-        for cell, asking in self._visits(queries, probes):
+        for cell, visitors in self._visits(queries, probes):
             begin, end = self._starts[cell], self._starts[cell + 1]
             # A cell that holds many equals is visited in pieces, and in part: cost must not be the square of it.
             end = min(end, begin + 16 * CELL)
             if begin == end:
                 continue
             members = self._rows[begin:end]
-            found = queries[asking] @ self._vectors[begin:end].T
-            found[members[None, :] == own[asking][:, None]] = -2
-            _keep_best(found, members, asking, rows, similarities)
+            for asking in _blocks(visitors, QUERIES_AT_ONCE):
+                found = queries[asking] @ self._vectors[begin:end].T
+                found[members[None, :] == own[asking][:, None]] = -2
+                _keep_best(found, members, asking, rows, similarities)
 
     def _visits(self, queries: np.ndarray, probes: int) -> Iterator[tuple[int, np.ndarray]]:
         """Yield each cell with the queries that look into it."""

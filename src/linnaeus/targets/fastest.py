@@ -1,4 +1,4 @@
-"""A classifier in the fastest runtime that is there: written once beside the model, proven on real pictures, then kept."""
+"""A classifier in a faster runtime than PyTorch: written once beside the model, proven on real pictures, then kept."""
 
 from __future__ import annotations
 

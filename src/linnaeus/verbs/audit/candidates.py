@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice, product
 
 import numpy as np
 
@@ -43,9 +44,7 @@ def candidates(prints: Fingerprints, rows: np.ndarray, embeddings: np.ndarray | 
     found = _once(_by_hash(described))
     index = Index(described)
     del described  # The index has its own.
-    with ThreadPoolExecutor(cores_here(), thread_name_prefix="copies") as pool:
-        windows = pool.map(lambda window: _by_window(index, prints, rows, window), range(len(WINDOWS)))
-        found = _best(_once(windows, found))
+    found = _best(_once(_by_windows(index, prints, rows, np.arange(len(rows))), found))
     found["first"], found["second"] = rows[found["first"]], rows[found["second"]]
     if embeddings is not None:
         first, second = _by_embedding(embeddings[rows])
@@ -69,11 +68,9 @@ def candidates_of_some(prints: Fingerprints, rows: np.ndarray, new: np.ndarray) 
     described = _described(prints, rows)
     found = _once(one[new[one["first"]] | new[one["second"]]] for one in _by_hash(described))
     everyone, newcomers = Index(described), Index(described[fresh])
-    for window in range(len(WINDOWS)):
-        found = _once([_by_window(everyone, prints, rows, window, asking=fresh)], found)
-        # The other way round: what is new may be a part, or the mirror image, of what was there.
-        found = _once([_by_window(newcomers, prints, rows, window, members=fresh)], found)
-    found = _best(found)
+    found = _once(_by_windows(everyone, prints, rows, fresh), found)
+    # The other way round: what is new may be a part, or the mirror image, of what was there.
+    found = _best(_once(_by_windows(newcomers, prints, rows, np.arange(len(rows)), members=fresh), found))
     found["first"], found["second"] = rows[found["first"]], rows[found["second"]]
     return _pairs(found)
 
@@ -99,40 +96,40 @@ def _by_hash(described: np.ndarray) -> Iterator[np.ndarray]:
         yield _guesses(first, second, _STARTS.index((0, mirrored)), 1 - bits / 64)[first != second]
 
 
-def _by_window(
-    index: Index,
-    prints: Fingerprints,
-    rows: np.ndarray,
-    window: int,
-    *,
-    asking: np.ndarray | None = None,
-    members: np.ndarray | None = None,
-) -> np.ndarray:
-    """Find what looks like a window of pictures, or like its mirror image; by default of all among all, by number within `rows`.
+def _by_windows(
+    index: Index, prints: Fingerprints, rows: np.ndarray, asking: np.ndarray, *, members: np.ndarray | None = None
+) -> Iterator[np.ndarray]:
+    """Yield what looks like a window of some pictures, or like its mirror image, window by window; by number within `rows`.
 
     Args:
         index: Whole pictures.
         prints: Fingerprints of all pictures.
         rows: Which of them are searched.
-        window: Number of one of WINDOWS.
         asking: Numbers of the pictures whose windows are looked for.
-        members: Numbers of the pictures in the index.
+        members: Numbers of the pictures in the index; by default all.
     """
-    asking = np.arange(len(rows)) if asking is None else asking
     members = np.arange(len(rows)) if members is None else members
     place = np.full(len(rows), -1, np.int64)
     place[members] = np.arange(len(members))
-    parts = [np.empty(0, _GUESS)]
-    for some in _blocks(len(asking), max(BLOCK, index.at_once())):
-        here = asking[some]
+
+    def look(window: int, here: np.ndarray) -> np.ndarray:
         described = _described(prints, rows[here], WINDOWS[window])
+        parts = []
         for mirrored in (False, True):
             queries = described * mirror_signs() if mirrored else described
             found = index.search(queries, count=EACH, least=LEAST_SIMILAR, own=place[here])
             who, column = np.nonzero(found.rows >= 0)
             second, similarity = members[found.rows[who, column]], found.similarities[who, column]
             parts.append(_guesses(here[who], second, _STARTS.index((window, mirrored)), similarity))
-    return np.concatenate(parts)
+        return np.concatenate(parts)
+
+    if not len(asking):
+        return
+    blocks = [asking[some] for some in _blocks(len(asking), max(BLOCK, index.at_once()))]
+    with ThreadPoolExecutor(cores_here(), thread_name_prefix="copies") as pool:
+        done = pool.map(look, *zip(*product(range(len(WINDOWS)), blocks), strict=True))
+        for _ in WINDOWS:
+            yield np.concatenate(list(islice(done, len(blocks))))
 
 
 def _by_embedding(embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
