@@ -49,7 +49,7 @@ def main() -> None:
             folder, pictures = Path(name), arguments.pictures
             given = arguments.run or bench.train_run(pictures, folder / "run", "--model", bench.PHOTOGRAPHS)
             asked = some(pictures, arguments.count, folder / "some")
-            for part in set(PARTS) & set(arguments.parts):
+            for part in (one for one in PARTS if one in arguments.parts):
                 run, machine = bench.fresh(given, folder / part), bench.header()
                 # Kept as it grows: a long measurement that is stopped is not lost.
                 for found in PARTS[part](run, asked, arguments.repeats, folder):
