@@ -101,7 +101,7 @@ def compared(
         yield name, f"{count:,}", *means, told, losses, " → ".join(f"{one:.2f}" for one in np.median(seconds, 0))
 
 
-def nothing(features: object, labels: object, folds: object, held_out: torch.Tensor, loss: object) -> Blend:
+def nothing(sums: object, labels: object, held_out: torch.Tensor, loss: object) -> Blend:
     """Leave the regression as it is."""
     return Blend(1.0, torch.zeros(1), torch.zeros(1), held_out)
 

@@ -8,6 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from linnaeus.learn import head as heads
 from linnaeus.learn.blend import MOST, Blend, blend, change_of_prior
+from linnaeus.learn.discriminant import FoldSums
 from linnaeus.learn.head import solve_head
 from linnaeus.learn.objectives import CROSS_ENTROPY, Loss
 
@@ -19,7 +20,7 @@ def clouds(n, seed):
 
 
 def without_blend(monkeypatch, *asked, **more):
-    def nothing(features, labels, folds, held_out, loss):
+    def nothing(sums, labels, held_out, loss):
         return Blend(1.0, torch.zeros(1), torch.zeros(1), held_out)
 
     with monkeypatch.context() as patch:
@@ -63,7 +64,7 @@ def test_held_out_logits_come_from_heads_that_did_not_see_the_row():
 def test_answers_that_are_all_right_give_finite_factors():
     labels = torch.arange(30) % 3
     features = torch.nn.functional.one_hot(labels, 3).float() + 0.01 * torch.randn(30, 3)
-    found = blend(features, labels, np.arange(30) // 3 % 3, 10 * features, CROSS_ENTROPY)
+    found = blend(FoldSums.of(features.numpy(), np.arange(30) // 3 % 3), labels, 10 * features, CROSS_ENTROPY)
     assert 0 <= found.share <= MOST
     assert torch.isfinite(found.weight).all()
 

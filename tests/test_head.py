@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 
 from linnaeus.learn import head
 from linnaeus.learn.blend import Blend
@@ -22,22 +24,45 @@ def three_folds(n):
     return np.arange(n) % 3
 
 
+def standardised(features):
+    """Features as the head sees them, float64, and what they were divided by."""
+    deviation = features.std(0)
+    scale = (deviation * deviation.mean()).sqrt()
+    return ((features - features.mean(0)) / scale).double().numpy(), scale
+
+
 @pytest.fixture
 def alone(monkeypatch):
     """The regression without the discriminant."""
     zero = torch.zeros(1)
-    monkeypatch.setattr(head, "blend", lambda _f, _l, _folds, held_out, _loss: Blend(1.0, zero, zero, held_out))
+    monkeypatch.setattr(head, "blend", lambda _sums, _labels, held_out, _loss: Blend(1.0, zero, zero, held_out))
 
 
 def test_the_solution_is_that_of_scikit_learn(alone):
     features, labels = clouds()
     found = solve_head(features, labels, 3, three_folds(len(labels)))
-    mean, deviation = features.mean(0), features.std(0)
-    scaled = ((features - mean) / (deviation * deviation.mean()).sqrt()).double().numpy()
+    scaled, _ = standardised(features)
     theirs = LogisticRegression(C=1 / (found.strength * len(labels)), tol=1e-10, max_iter=10_000)
     expected = theirs.fit(scaled, labels.numpy()).predict_proba(scaled)
     ours = torch.softmax(features @ found.weight.T + found.bias, 1).numpy()
     assert np.abs(ours - expected).max() < 2e-3
+
+
+def test_answers_that_are_sure_are_solved_to_the_end(alone):
+    draw = torch.Generator().manual_seed(0)
+    labels = torch.arange(1200) % 40
+    apart = torch.randn(40, 96, generator=draw)[labels] + 0.35 * torch.randn(1200, 96, generator=draw)
+    features = apart @ (torch.randn(96, 96, generator=draw) * torch.logspace(0, -2, 96))
+    found = solve_head(features, labels, 40, np.arange(1200) // 40 % 3, strengths=(1e-4,))
+    scaled, scale = standardised(features)
+    theirs = LogisticRegression(C=1 / (1e-4 * len(labels)), tol=1e-8, max_iter=10_000).fit(scaled, labels)
+
+    def cost(logits, weight):
+        return log_loss(labels, softmax(logits, axis=1)) + 0.5e-4 * np.square(weight).sum()
+
+    least = cost(theirs.decision_function(scaled), theirs.coef_)
+    ours = cost((features @ found.weight.T + found.bias).numpy(), (found.weight * scale).numpy())
+    assert ours == pytest.approx(least, rel=3e-4)
 
 
 def test_noise_asks_for_a_strong_penalty_and_clear_features_for_a_weak_one():
@@ -117,13 +142,10 @@ def test_class_weights_help_the_rare_class():
     assert recall(len(labels) / (2 * counts)) > recall(None)
 
 
-def test_the_search_stops_where_weaker_penalties_only_get_worse(monkeypatch):
-    solved, solve = [], head._solve
-    monkeypatch.setattr(head, "_solve", lambda *args: solved.append(args[2]) or solve(*args))
+def test_the_search_stops_where_weaker_penalties_only_get_worse():
     draw = torch.Generator().manual_seed(0)
     noise, labels = torch.randn(60, 100, generator=draw), torch.randint(3, (60,), generator=draw)
-    solve_head(noise, labels, 3, three_folds(60))
-    assert len(set(solved)) < len(STRENGTHS)
+    assert len(solve_head(noise, labels, 3, three_folds(60)).scores) < len(STRENGTHS)
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,19 +37,18 @@ class Blend:
     held_out: Tensor
 
 
-def blend(features: Tensor, labels: Tensor, folds: np.ndarray, held_out: Tensor, loss: Loss) -> Blend:
+def blend(sums: FoldSums, labels: Tensor, held_out: Tensor, loss: Loss) -> Blend:
     """Solve discriminants without each fold, and choose the factors that make the held-out loss of the sum least.
 
     Args:
-        features: float32 [N, D].
+        sums: Of float32 features [N, D] over two folds or more.
         labels: int64 [N].
-        folds: Fold number of each row, [N]; two or more.
         held_out: The regression's logits of each row, without its fold, [N, K].
         loss: Of held-out rows. Where it weighs classes, the discriminant's priors are made equal.
     """
     known = torch.nn.functional.one_hot(labels, held_out.shape[1]).float().numpy()
-    counts, sums = known.sum(0, dtype=np.float64), FoldSums.of(features.numpy(), folds)
-    change, judging = change_of_prior(counts, loss), _known_elsewhere(labels, folds, counts)
+    counts = known.sum(0, dtype=np.float64)
+    change, judging = change_of_prior(counts, loss), _known_elsewhere(labels.numpy(), sums.members, len(counts))
     found = []
     with one_thread_each(min(len(SHRINKAGES), cores_here())) as pool:
         solved = list(pool.map(lambda shrinkage: sums.out_of_fold(known, shrinkage), SHRINKAGES))
@@ -57,18 +57,17 @@ def blend(features: Tensor, labels: Tensor, folds: np.ndarray, held_out: Tensor,
         cost, share, factor = _factors(held_out[judging], other[judging], labels[judging], loss)
         found.append((cost, shrinkage, share, factor, share * held_out + factor * other))
     _, shrinkage, share, factor, both = min(found, key=lambda one: one[0])
-    class_sums = (known.T @ features.numpy()).astype(np.float64)
+    class_sums = (known.T @ sums.features).astype(np.float64)
     weight, bias = discriminant(sums.squares.sum(axis=0), class_sums, counts, shrinkage)
     total = torch.from_numpy(bias.astype(np.float32)) + change
     return Blend(share, factor * torch.from_numpy(weight.astype(np.float32)), factor * total, both)
 
 
-def _known_elsewhere(labels: Tensor, folds: np.ndarray, counts: np.ndarray) -> Tensor:
+def _known_elsewhere(labels: np.ndarray, folds: Sequence[np.ndarray], classes: int) -> Tensor:
     """Find the rows of which the class has rows in other folds: on the others no head could be right."""
-    known = labels.numpy()
-    own = np.zeros((folds.max() + 1, len(counts)), np.int64)
-    np.add.at(own, (folds, known), 1)
-    return torch.from_numpy(np.flatnonzero(own[folds, known] < counts[known]))
+    counts = np.bincount(labels, minlength=classes)
+    known = [rows[np.bincount(labels[rows], minlength=classes)[labels[rows]] < counts[labels[rows]]] for rows in folds]
+    return torch.from_numpy(np.sort(np.concatenate(known)))
 
 
 def change_of_prior(counts: np.ndarray, loss: Loss) -> Tensor:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from linnaeus.learn.components import BLOCK, Components
+from linnaeus.machine import cores_here
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class FoldSums:
         """Add up; folds without rows are left out."""
         present = np.unique(folds)
         members = tuple(np.flatnonzero(folds == fold) for fold in present)
-        squares = np.stack([features[rows].T @ features[rows] for rows in members]).astype(np.float64)
+        with ThreadPoolExecutor(min(len(present), cores_here()), "sums") as pool:
+            squares = np.stack(list(pool.map(lambda rows: _squares(features[rows]), members)))
         return cls(features, present, members, squares)
 
     def discriminants(self, guess: np.ndarray, shrinkage: float) -> tuple[np.ndarray, np.ndarray]:
@@ -72,11 +75,20 @@ class FoldSums:
         """Add up squares, sums and counts of all folds but each."""
         sums = np.stack([guess[rows].T @ self.features[rows] for rows in self.members]).astype(np.float64)
         counts = np.stack([guess[rows].sum(axis=0, dtype=np.float64) for rows in self.members])
-        every = self.squares.sum(axis=0)
         return [
-            (every - self.squares[fold], sums.sum(axis=0) - sums[fold], counts.sum(axis=0) - counts[fold])
+            (self.squares_without(fold), sums.sum(axis=0) - sums[fold], counts.sum(axis=0) - counts[fold])
             for fold in range(len(self.members))
         ]
+
+    def squares_without(self, fold: int) -> np.ndarray:
+        """Add up squares of all folds but the one at a place in `folds`, [D, D]."""
+        without: np.ndarray = self.squares.sum(axis=0) - self.squares[fold]
+        return without
+
+
+def _squares(features: np.ndarray) -> np.ndarray:
+    # Both sides the same array: BLAS then computes one half of the symmetric product.
+    return (features.T @ features).astype(np.float64)
 
 
 @dataclass(frozen=True)

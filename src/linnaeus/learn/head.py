@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from linnaeus.config import MEMORY_GB
 from linnaeus.learn.blend import blend
+from linnaeus.learn.discriminant import FoldSums
 from linnaeus.learn.engine import one_blas_thread, one_torch_thread
 from linnaeus.learn.infer import one_thread_each
 from linnaeus.learn.many import Resample, discriminant_head
@@ -23,8 +24,8 @@ STRENGTHS = tuple(10.0**power for power in (-4, -3.5, -3, -2.5, -2, -1.5, -1, -0
 """Candidates for the L2 penalty per weight, strongest last."""
 EXACTLY, ROUGHLY = 1e-7, 1e-5
 """Relative gain of a step at which solving ends; to compare penalties, the rough one is enough."""
-CURVATURE = 0.05
-"""About how fast the slope of the loss changes with a logit, where a head has learned something."""
+LEAST_CURVATURE = 1e-6
+"""Of how fast the slope of the loss changes with a logit; of answers that are all sure and right it is next to nothing."""
 MANY = 3e9
 """Rows x features x classes, from which on a closed form is taken: what is solved here would take minutes, then hours."""
 
@@ -51,20 +52,17 @@ class Head:
 
 @dataclass(frozen=True)
 class _Rows:
-    """Centred and scaled features, float32 [N, D], and labels, int64 [N]."""
+    """What a head is solved on.
+
+    Attributes:
+        features: Centred and scaled, float32 [N, D].
+        labels: int64 [N].
+        products: About the mean product of each pair of features, [D, D]: that of the rows before they are resampled.
+    """
 
     features: Tensor
     labels: Tensor
-
-    def take(self, chosen: Tensor, resample: Resample | None = None) -> _Rows:
-        """Choose rows, and change them."""
-        inside = self.features[chosen], self.labels[chosen]
-        return _Rows(*(resample(*inside) if resample is not None else inside))
-
-    @cached_property
-    def products(self) -> Tensor:
-        """Mean product of each pair of features, [D, D]."""
-        return self.features.T @ self.features / len(self.labels)
+    products: Tensor
 
 
 def solve_head(
@@ -102,14 +100,15 @@ def solve_head(
         return Head(*discriminant_head(features, labels, classes, folds, judge or loss, resample))
     mean, deviation = features.mean(0), features.std(0).clamp_min(1e-6)
     scale = (deviation * deviation.mean()).sqrt()
-    rows, judge = _Rows((features - mean) / scale, labels), judge or loss
+    judge = judge or loss
     with one_torch_thread(), one_blas_thread():
-        scores, held_out = _cross_validate(rows, classes, torch.from_numpy(folds), loss, resample, judge, strengths)
+        sums = FoldSums.of(((features - mean) / scale).numpy(), folds)
+        scores, held_out, start = _cross_validate(sums, labels, classes, loss, resample, judge, strengths)
         strength = min(scores, key=lambda candidate: scores[candidate])
-        everything = rows.take(torch.arange(len(labels)), resample)
-        weight, bias = _solve(everything, classes, strength, loss)
+        solved = _solve(_rows_of(sums, labels, resample), start, strength, loss)
+        weight, bias = solved[:, :-1], solved[:, -1]
         if held_out is not None:
-            both = blend(rows.features, labels, folds, held_out, judge)
+            both = blend(sums, labels, held_out, judge)
             weight, bias, held_out = both.share * weight + both.weight, both.share * bias + both.bias, both.held_out
     weight = weight / scale
     return Head(weight, bias - weight @ mean, strength, scores, held_out)
@@ -120,39 +119,44 @@ def folds_of(hashes: Sequence[str], count: int = 3) -> np.ndarray:
     return np.array([int(text[-8:], 16) % count for text in hashes], dtype=np.int64)
 
 
+def _rows_of(sums: FoldSums, labels: Tensor, resample: Resample | None, without: int | None = None) -> _Rows:
+    """Take all rows, or all but those of one fold, and change them."""
+    features, squares = torch.from_numpy(sums.features), sums.squares.sum(axis=0)
+    if without is not None:
+        others = np.sort(np.concatenate([rows for fold, rows in enumerate(sums.members) if fold != without]))
+        features, labels, squares = features[others], labels[others], sums.squares_without(without)
+    products = torch.from_numpy(squares / len(labels)).float()
+    return _Rows(*(resample(features, labels) if resample is not None else (features, labels)), products)
+
+
 def _cross_validate(
-    rows: _Rows,
+    sums: FoldSums,
+    labels: Tensor,
     classes: int,
-    folds: Tensor,
     loss: Loss,
     resample: Resample | None,
     judge: Loss,
     strengths: Sequence[float],
-) -> tuple[dict[float, float], Tensor | None]:
-    """Return the mean held-out loss of each strength that was tried, and the held-out logits of the best."""
-    names = folds.unique().tolist()
-    if len(names) < 2:
-        return {strengths[len(strengths) // 2]: float("nan")}, None
-    parts = {name: (rows.take(folds != name, resample), rows.take(folds == name)) for name in names}
+) -> tuple[dict[float, float], Tensor | None, Tensor]:
+    """Return the mean held-out loss of each strength that was tried; of the best, held-out logits and the mean of its heads."""
+    start = torch.zeros(classes, sums.features.shape[1] + 1)
+    if len(sums.members) < 2:
+        return {strengths[len(strengths) // 2]: float("nan")}, None, start
+    parts = [_rows_of(sums, labels, resample, without=fold) for fold in range(len(sums.members))]
+    judging = [(torch.from_numpy(rows), torch.from_numpy(sums.features[rows])) for rows in sums.members]
     scores: dict[float, float] = {}
-    best: Tensor | None = None
-    starts: dict[int, Tensor | None] = dict.fromkeys(names)
-    with one_thread_each(min(len(names), cores_here())) as pool:
+    held_out: Tensor | None = None
+    heads = [start] * len(parts)
+    with one_thread_each(min(len(parts), cores_here())) as pool:
         for strength in _downhill(strengths, scores):
-            solved = list(
-                pool.map(
-                    lambda name, at=strength: _solve(parts[name][0], classes, at, loss, starts[name], ROUGHLY), names
-                )
-            )
-            total, held_out = 0.0, torch.empty(len(rows.labels), classes)
-            for name, (weight, bias) in zip(names, solved, strict=True):
-                starts[name] = torch.cat([weight, bias[:, None]], 1)
-                held_out[folds == name] = answers = parts[name][1].features @ weight.T + bias
-                total += judge.total(answers, parts[name][1].labels).item()
-            scores[strength] = total / len(rows.labels)
+            heads = list(pool.map(partial(_solve, strength=strength, loss=loss, until=ROUGHLY), parts, heads))
+            answers = torch.empty(len(labels), classes)
+            for both, (rows, features) in zip(heads, judging, strict=True):
+                answers[rows] = _logits(features, both)
+            scores[strength] = judge.total(answers, labels).item() / len(labels)
             if scores[strength] == min(scores.values()):
-                best = held_out
-    return scores, best
+                held_out, start = answers, torch.stack(heads).mean(0)
+    return scores, held_out, start
 
 
 def _downhill(strengths: Sequence[float], scores: dict[float, float]) -> Iterator[float]:
@@ -170,33 +174,36 @@ def _downhill(strengths: Sequence[float], scores: dict[float, float]) -> Iterato
             return
 
 
-def _solve(
-    rows: _Rows,
-    classes: int,
-    strength: float,
-    loss: Loss = CROSS_ENTROPY,
-    start: Tensor | None = None,
-    until: float = EXACTLY,
-) -> tuple[Tensor, Tensor]:
+def _solve(rows: _Rows, start: Tensor, strength: float, loss: Loss, until: float = EXACTLY) -> Tensor:
     """Minimise mean loss + strength / 2 * |weight|^2 by L-BFGS; the bias is free.
 
-    It works in coordinates in which the loss is about equally steep in all directions, and needs a fifth of the steps:
-    weight = z @ inverse(lower), where lower @ lower.T is about the curvature.
+    It works in coordinates in which the loss is about equally steep in all directions where it starts, and needs a fifth of
+    the steps: weight = z @ inverse(lower), where lower @ lower.T is about the curvature.
+
+    Args:
+        rows: What is learned.
+        start: Weight and bias, [K, D + 1].
+        strength: Penalty.
+        loss: What is made small.
+        until: Relative gain of a step at which it ends.
+
+    Returns:
+        Weight and bias, [K, D + 1].
     """
     # SciPy's L-BFGS, not PyTorch's: the latter loads PyTorch's compiler, which takes longer than solving.
     from scipy.optimize import minimize
 
-    D = rows.features.shape[1]
-    lower = _lower(CURVATURE * rows.products, strength)
-    ease = CURVATURE**0.5
+    curvature = _curvature(rows.features, start)
+    lower, ease = _lower(curvature * rows.products, strength), curvature**0.5
 
-    def weights(values: np.ndarray) -> tuple[Tensor, Tensor]:
-        both = torch.from_numpy(values).float().view(classes, D + 1)
-        return torch.linalg.solve_triangular(lower.T, both[:, :D].T, upper=True).T, both[:, D] / ease
+    def weights(values: np.ndarray) -> Tensor:
+        both = torch.from_numpy(values).float().view(start.shape)
+        weight = torch.linalg.solve_triangular(lower.T, both[:, :-1].T, upper=True).T
+        return torch.cat([weight, both[:, -1:] / ease], 1)
 
     def cost_and_slope(values: np.ndarray) -> tuple[float, np.ndarray]:
-        weight, bias = weights(values)
-        logits = torch.addmm(bias, rows.features, weight.T).requires_grad_()
+        both = weights(values)
+        weight, logits = both[:, :-1], _logits(rows.features, both).requires_grad_()
         cost = loss.mean(logits, rows.labels)
         (slope,) = torch.autograd.grad(cost, logits)
         by_weight = slope.T @ rows.features + strength * weight
@@ -204,13 +211,19 @@ def _solve(
         gradient = torch.cat([by_z, slope.sum(0)[:, None] / ease], 1)
         return cost.item() + 0.5 * strength * weight.square().sum().item(), gradient.double().flatten().numpy()
 
-    begin = np.zeros((classes, D + 1))
-    if start is not None:
-        begin = torch.cat([start[:, :D] @ lower, start[:, D:] * ease], 1).double().numpy()
+    begin = torch.cat([start[:, :-1] @ lower, start[:, -1:] * ease], 1).double().flatten().numpy()
     options = {"maxiter": 200, "maxcor": 20, "ftol": until, "gtol": 1e-5}
-    found = minimize(cost_and_slope, begin.flatten(), jac=True, method="L-BFGS-B", options=options)
-    weight, bias = weights(found.x)
-    return weight.contiguous(), bias.contiguous()
+    return weights(minimize(cost_and_slope, begin, jac=True, method="L-BFGS-B", options=options).x)
+
+
+def _curvature(features: Tensor, both: Tensor) -> float:
+    """About how fast the slope of the loss changes with a logit: much where answers are open, little where they are sure."""
+    shares = _logits(features, both).softmax(1)
+    return max((shares - shares.square()).mean().item(), LEAST_CURVATURE)
+
+
+def _logits(features: Tensor, both: Tensor) -> Tensor:
+    return torch.addmm(both[:, -1], features, both[:, :-1].T)
 
 
 def _lower(curvature: Tensor, strength: float) -> Tensor:
