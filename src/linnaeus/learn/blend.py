@@ -58,7 +58,7 @@ def blend(sums: FoldSums, labels: Tensor, held_out: Tensor, loss: Loss) -> Blend
         found.append((cost, shrinkage, share, factor, share * held_out + factor * other))
     _, shrinkage, share, factor, both = min(found, key=lambda one: one[0])
     class_sums = (known.T @ sums.features).astype(np.float64)
-    weight, bias = discriminant(sums.squares.sum(axis=0), class_sums, counts, shrinkage)
+    weight, bias = discriminant(sums.all_squares, class_sums, counts, shrinkage)
     total = torch.from_numpy(bias.astype(np.float32)) + change
     return Blend(share, factor * torch.from_numpy(weight.astype(np.float32)), factor * total, both)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -80,10 +81,16 @@ class FoldSums:
             for fold in range(len(self.members))
         ]
 
+    @cached_property
+    def all_squares(self) -> np.ndarray:
+        """Sum of outer products over all folds, [D, D]."""
+        total: np.ndarray = self.squares.sum(axis=0)
+        return total
+
     def squares_without(self, fold: int) -> np.ndarray:
-        """Add up squares of all folds but the one at a place in `folds`, [D, D]."""
-        without: np.ndarray = self.squares.sum(axis=0) - self.squares[fold]
-        return without
+        """Add up outer products over all folds but the one at a place in `folds`, [D, D]."""
+        others: np.ndarray = self.all_squares - self.squares[fold]
+        return others
 
 
 def _squares(features: np.ndarray) -> np.ndarray:

@@ -121,7 +121,7 @@ def folds_of(hashes: Sequence[str], count: int = 3) -> np.ndarray:
 
 def _rows_of(sums: FoldSums, labels: Tensor, resample: Resample | None, without: int | None = None) -> _Rows:
     """Take all rows, or all but those of one fold, and change them."""
-    features, squares = torch.from_numpy(sums.features), sums.squares.sum(axis=0)
+    features, squares = torch.from_numpy(sums.features), sums.all_squares
     if without is not None:
         others = np.sort(np.concatenate([rows for fold, rows in enumerate(sums.members) if fold != without]))
         features, labels, squares = features[others], labels[others], sums.squares_without(without)
